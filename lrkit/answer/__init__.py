@@ -1,0 +1,1 @@
+"""One-token classification: prompts, label ids, training, scoring."""

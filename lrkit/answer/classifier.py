@@ -1,0 +1,327 @@
+"""Read a label and its probability off one token: a scikit-learn style classifier.
+
+`OneTokenClassifier` scores a conversation with a single forward pass at the last
+position. It trains through `lrkit.answer.sft`, saves and loads a folder, and can go
+on from the answer to write the reason (`explain`). It decides nothing about
+thresholds or routing.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from peft import PeftModel
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils.validation import check_is_fitted
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from lrkit.answer.label_ids import LabelIds
+from lrkit.answer.prompts import QUESTION, Example, PromptBuilder, encode_inner
+from lrkit.answer.sft import ARMS, CARD, train
+from lrkit.models import load_model, load_tokenizer
+from lrkit.profiles import AnswerSettings, load_profile
+
+
+def left_pad(rows: Sequence[list[int]], pad_id: int, device: torch.device) -> dict:
+    """`input_ids`, `attention_mask` and `position_ids` [batch, longest], padded left.
+
+    Positions are counted from the first real token, so that a row's result does not
+    depend on who shares its batch.
+    """
+    width = max(map(len, rows))
+    ids = torch.full((len(rows), width), pad_id)
+    mask = torch.zeros((len(rows), width), dtype=torch.long)
+    for i, row in enumerate(rows):
+        ids[i, width - len(row) :] = torch.tensor(row)
+        mask[i, width - len(row) :] = 1
+    positions = (mask.cumsum(1) - 1).clamp(min=0)
+    batch = {"input_ids": ids, "attention_mask": mask, "position_ids": positions}
+    return {k: v.to(device) for k, v in batch.items()}
+
+
+def batches_by_length(
+    rows: Sequence[list[int]], max_tokens: int
+) -> Iterator[list[int]]:
+    """Indices of rows in batches of at most `max_tokens` padded tokens, short first."""
+    order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
+    batch: list[int] = []
+    for i in order:
+        if batch and (len(batch) + 1) * len(rows[i]) > max_tokens:
+            yield batch
+            batch = []
+        batch.append(i)
+    if batch:
+        yield batch
+
+
+@torch.inference_mode()
+def last_position(
+    model: PreTrainedModel,
+    prompts: Sequence[list[int]],
+    pad_id: int,
+    batch_tokens: int = 4096,
+    hidden_layer: int | None = None,
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Logits, and on request a hidden state, at each prompt's last position.
+
+    Args:
+        model: any causal LM of transformers, also a `PeftModel`.
+        prompts: token ids per row, of any lengths.
+        pad_id: id for padding; masked, its value does not matter.
+        batch_tokens: padded tokens per forward pass; bounds the memory.
+        hidden_layer: index into `hidden_states`, e.g. -1 for the last layer.
+
+    Returns:
+        `(logits, hidden)`: [rows, vocabulary] and [rows, width] or None, float32 on
+        the CPU, in the order of `prompts`.
+    """
+    model.eval()
+    logits: list[torch.Tensor] = [torch.empty(0)] * len(prompts)
+    hidden: list[torch.Tensor] = [torch.empty(0)] * len(prompts)
+    for batch in batches_by_length(prompts, batch_tokens):
+        out = model(
+            **left_pad([prompts[i] for i in batch], pad_id, model.device),
+            use_cache=False,
+            logits_to_keep=1,
+            output_hidden_states=hidden_layer is not None,
+        )
+        for row, i in enumerate(batch):
+            logits[i] = out.logits[row, -1].float().cpu()
+            if hidden_layer is not None:
+                hidden[i] = out.hidden_states[hidden_layer][row, -1].float().cpu()
+    stacked = torch.stack(logits) if logits else torch.empty(0, 0)
+    return stacked, torch.stack(hidden) if hidden_layer is not None else None
+
+
+class OneTokenClassifier(ClassifierMixin, BaseEstimator):
+    """Answer-then-reason classifier: trained on "yes, because ...", reads one token.
+
+    Args:
+        settings: sizes and hyper-parameters; None: those of the `cpu` profile.
+        labels: label words; `classes_` holds them sorted, as scikit-learn does.
+        question: what is asked of each conversation.
+        arm: name of the training arm, see `lrkit.answer.sft.ARMS`.
+        folder: where the adapter goes; needed by `fit`.
+        seed: random seed of the training.
+        batch_tokens: padded tokens per forward pass.
+
+    After `fit` or `load`: `classes_`, `model_`, `tokenizer_`, `label_ids_`.
+    """
+
+    def __init__(
+        self,
+        settings: AnswerSettings | None = None,
+        labels: Sequence[str] = ("yes", "no"),
+        question: str = QUESTION,
+        arm: str = "label + reason",
+        folder: str | Path | None = None,
+        seed: int = 0,
+        batch_tokens: int = 4096,
+    ):
+        self.settings = settings
+        self.labels = labels
+        self.question = question
+        self.arm = arm
+        self.folder = folder
+        self.seed = seed
+        self.batch_tokens = batch_tokens
+
+    # --- fitting, loading ----------------------------------------------------------
+    def fit(self, messages: Sequence[str], y: Sequence[str], reasons=None, **train_args):
+        """Train an adapter on conversations, labels and (unless the arm has none)
+        reasons; see `lrkit.answer.sft.train` for what is raised.
+
+        Args:
+            messages: conversations.
+            y: labels.
+            reasons: one per conversation; None trains on labels only.
+        """
+        if self.folder is None:
+            raise ValueError("fit needs a folder: OneTokenClassifier(folder=...).")
+        if isinstance(messages, str):
+            raise TypeError("fit takes a list of conversations, not one string.")
+        columns = {"running_message": list(messages), "label": list(y)}
+        if reasons is not None:
+            columns["reason"] = list(reasons)
+        rows = pd.DataFrame(columns)
+        rows.insert(0, "id", [f"row-{i}" for i in range(len(rows))])
+        arm = ARMS[self.arm] if reasons is not None else ARMS["label only"]
+        settings = self.settings or load_profile("cpu").answer
+        self.log_ = train(
+            rows, settings, self.folder, arm, tuple(self.labels), self.question,
+            self.seed, **train_args,
+        )  # fmt: skip
+        return self._open(Path(self.folder))
+
+    @classmethod
+    def load(cls, folder: str | Path, batch_tokens: int = 4096) -> OneTokenClassifier:
+        """A fitted classifier from a folder that `fit`, `train` or `save` wrote.
+
+        Raises:
+            FileNotFoundError: when the folder holds no finished adapter.
+        """
+        folder = Path(folder)
+        if not (folder / CARD).is_file():
+            raise FileNotFoundError(
+                f"{folder} holds no finished adapter ({CARD} is missing): train one, or "
+                "check the path."
+            )
+        card = json.loads((folder / CARD).read_text())
+        self = cls(
+            labels=tuple(card["labels"]), question=card["question"], arm=card["arm"],
+            folder=folder, seed=card["seed"], batch_tokens=batch_tokens,
+        )  # fmt: skip
+        return self._open(folder)
+
+    def _open(self, folder: Path) -> OneTokenClassifier:
+        card = json.loads((folder / CARD).read_text())
+        tokenizer = load_tokenizer(str(folder))
+        base = load_model(card["base"], card["load_in_4bit"])
+        model = PeftModel.from_pretrained(base, str(folder))
+        self._attach(model, tokenizer, card["prompt"], card["max_tokens"])
+        self.card_ = card
+        return self
+
+    @classmethod
+    def from_base(
+        cls, settings: AnswerSettings, labels: Sequence[str] = ("yes", "no"), **args
+    ) -> OneTokenClassifier:
+        """The untrained base in the same prompt: what it knows before any training."""
+        self = cls(settings, labels, **args)
+        self._attach(
+            load_model(settings.base, settings.load_in_4bit),
+            load_tokenizer(settings.base),
+            settings.prompt,
+            settings.max_tokens,
+        )
+        return self
+
+    def _attach(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        prompt: str,
+        max_tokens: int,
+    ) -> None:
+        self.model_, self.tokenizer_ = model.eval(), tokenizer
+        self.builder_ = PromptBuilder(tokenizer, self.question, prompt, max_tokens)
+        self.classes_ = np.array(sorted(self.labels))
+        self.label_ids_ = LabelIds(tokenizer, list(self.classes_))
+
+    def save(self, folder: str | Path) -> Path:
+        """Copy the adapter and all that loading needs to another folder."""
+        check_is_fitted(self, "card_")
+        source, target = Path(self.folder), Path(folder)
+        shutil.copytree(
+            source, target, ignore=shutil.ignore_patterns("checkpoints"),
+            dirs_exist_ok=True,
+        )  # fmt: skip
+        return target
+
+    # --- scoring ---------------------------------------------------------------------
+    def prompts(self, messages: Sequence[str]) -> list[list[int]]:
+        """Prompt ids of conversations, their lengths checked.
+
+        Raises:
+            TypeError: for a single string in place of a list.
+            PromptTooLong: naming the rows that exceed the context.
+        """
+        if isinstance(messages, str):
+            raise TypeError(
+                "expected a list of conversations, got one string: pass [text]."
+            )
+        prompts = [self.builder_.prompt(m) for m in messages]
+        names = [f"row {i}" for i in range(len(prompts))]
+        self.builder_.check_lengths(names, [Example(p, []) for p in prompts])
+        return prompts
+
+    def score(self, X, y, sample_weight=None) -> float:
+        """Accuracy of `predict(X)` (scikit-learn's convention)."""
+        return super().score(X, y, sample_weight)
+
+    def score_rows(self, messages: Sequence[str]) -> pd.DataFrame:
+        """One row per conversation: `label`, `confidence`, `label_mass`, `p_<label>`."""
+        check_is_fitted(self, "model_")
+        logits, _ = last_position(
+            self.model_, self.prompts(messages), self.tokenizer_.pad_token_id,
+            self.batch_tokens,
+        )  # fmt: skip
+        proba, mass = (t.numpy() for t in self.label_ids_.probabilities(logits))
+        if not np.isfinite(proba).all():
+            raise FloatingPointError(
+                "the model returned NaN for some rows: load it in float32 or bfloat16."
+            )
+        best = proba.argmax(1)
+        columns = {f"p_{c}": proba[:, k] for k, c in enumerate(self.classes_)}
+        return pd.DataFrame(
+            {"label": self.classes_[best], "confidence": proba.max(1)}
+            | {"label_mass": mass}
+            | columns
+        )
+
+    def predict_proba(self, messages: Sequence[str]) -> np.ndarray:
+        """[rows, classes]: probabilities in the order of `classes_`."""
+        return self.score_rows(messages)[[f"p_{c}" for c in self.classes_]].to_numpy()
+
+    def predict(self, messages: Sequence[str]) -> np.ndarray:
+        """The more probable label of each conversation."""
+        return self.score_rows(messages)["label"].to_numpy()
+
+    def hidden(self, messages: Sequence[str], layer: int = -1) -> np.ndarray:
+        """[rows, width]: the hidden state at the answer position, for probes."""
+        _, states = last_position(
+            self.model_, self.prompts(messages), self.tokenizer_.pad_token_id,
+            self.batch_tokens, hidden_layer=layer,
+        )  # fmt: skip
+        return states.numpy()
+
+    # --- afterwards -------------------------------------------------------------------
+    @torch.inference_mode()
+    def explain(
+        self, message: str, label: str | None = None, max_new_tokens: int = 80
+    ) -> dict[str, Any]:
+        """The answer, and the reason that the model writes after it.
+
+        The prompt is computed once; its cache is what the reason continues from.
+
+        Args:
+            message: one conversation.
+            label: the answer to give reasons for; None: the predicted one.
+            max_new_tokens: longest reason.
+
+        Returns:
+            `label`, `confidence`, `label_mass`, `reason` (text after the label).
+        """
+        (prompt,) = self.prompts([message])
+        ids = torch.tensor([prompt], device=self.model_.device)
+        out = self.model_(input_ids=ids, use_cache=True, logits_to_keep=1)
+        proba, mass = self.label_ids_.probabilities(out.logits[:, -1].cpu())
+        best = int(proba[0].argmax())
+        answer = str(self.classes_[best]) if label is None else label
+        answer_ids = encode_inner(self.tokenizer_, answer)
+        started = torch.tensor([prompt + answer_ids], device=self.model_.device)
+        written = self.model_.generate(
+            input_ids=started,
+            attention_mask=torch.ones_like(started),
+            past_key_values=out.past_key_values,
+            max_new_tokens=max_new_tokens,
+            do_sample=False,
+            eos_token_id=self.tokenizer_.eos_token_id,
+            pad_token_id=self.tokenizer_.pad_token_id,
+        )
+        text = self.tokenizer_.decode(
+            written[0, started.shape[1] :], skip_special_tokens=True
+        )
+        return {
+            "label": answer,
+            "confidence": float(proba[0, best]),
+            "label_mass": float(mass[0]),
+            "reason": text.removeprefix(",").strip(),
+        }

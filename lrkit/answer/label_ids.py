@@ -1,0 +1,125 @@
+"""Which token ids count as which label, asked of the tokenizer at hand.
+
+For each label: every casing, with and without a leading space or newline, that is a
+single token; and, where a label is longer, its first token if no other label shares
+it. A token that two labels share raises. No list of ids is hard-coded anywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from lrkit.answer.prompts import encode_inner
+
+
+class LabelCollision(ValueError):
+    """Two labels cannot be told apart by their first token."""
+
+
+def surface_variants(label: str) -> list[str]:
+    """Spellings of a label: its own, lower, Title and UPPER case, each with nothing,
+    a space or a newline before it."""
+    cases = dict.fromkeys((label, label.lower(), label.capitalize(), label.upper()))
+    return [lead + c for c in cases for lead in ("", " ", "\n")]
+
+
+def _ids_at_start(tokenizer: PreTrainedTokenizerBase, variant: str) -> list[int]:
+    """Ids of a variant at the start of an answer, a leading newline not counted."""
+    ids = encode_inner(tokenizer, variant)
+    newline = set(encode_inner(tokenizer, "\n", anchor=""))
+    while len(ids) > 1 and ids[0] in newline:
+        ids = ids[1:]
+    return ids
+
+
+class LabelIds:
+    """Token ids per label, and the probabilities read with them.
+
+    Args:
+        tokenizer: any tokenizer of transformers.
+        labels: two or more label words.
+
+    Attributes:
+        ids: label -> sorted list of token ids, disjoint between labels.
+        texts: id -> the token's text, for showing.
+
+    Raises:
+        LabelCollision: when labels share the token that would have to decide.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, labels: Sequence[str]):
+        if len(labels) < 2 or len(set(labels)) != len(labels):
+            raise ValueError(f"need two or more different labels, got {labels!r}.")
+        self.labels = tuple(labels)
+        single: dict[str, set[int]] = {}
+        first: dict[str, set[int]] = {}
+        for label in labels:
+            single[label], first[label] = set(), set()
+            for variant in surface_variants(label):
+                ids = _ids_at_start(tokenizer, variant)
+                if not ids:
+                    continue
+                (single if len(ids) == 1 else first)[label].add(ids[0])
+        for label in labels:
+            for other in labels:
+                if label < other and single[label] & single[other]:
+                    self._refuse(tokenizer, label, other, single[label] & single[other])
+        self.ids: dict[str, list[int]] = {}
+        for label in labels:
+            others = set().union(
+                *(single[o] | first[o] for o in labels if o != label)
+            )
+            mine = single[label] | (first[label] - others)
+            if not single[label]:
+                own = encode_inner(tokenizer, label)[0]
+                if own in others:
+                    other = next(
+                        o for o in labels if o != label and own in single[o] | first[o]
+                    )
+                    self._refuse(tokenizer, label, other, {own})
+            # A bare piece such as " " or "\n" says nothing about a label.
+            self.ids[label] = sorted(
+                i for i in mine if tokenizer.decode([i]).strip() != ""
+            )
+        self.texts = {
+            i: tokenizer.convert_ids_to_tokens(i)
+            for ids in self.ids.values()
+            for i in ids
+        }
+
+    @staticmethod
+    def _refuse(tokenizer, label: str, other: str, shared: set[int]) -> None:
+        token = tokenizer.convert_ids_to_tokens(min(shared))
+        raise LabelCollision(
+            f"the labels {label!r} and {other!r} both start with the token {token!r}, "
+            "so that one token cannot tell them apart: rename one of them, for example "
+            "to a word that starts differently."
+        )
+
+    def log_mass(self, logits: torch.Tensor) -> torch.Tensor:
+        """Log-probability that falls on each label.
+
+        Args:
+            logits: [batch, vocabulary] at the answer position.
+
+        Returns:
+            [batch, labels] in the order of `labels`, not normalised over labels.
+        """
+        logprobs = torch.log_softmax(logits.float(), dim=-1)
+        return torch.stack(
+            [logprobs[:, self.ids[label]].logsumexp(-1) for label in self.labels], dim=1
+        )
+
+    def probabilities(self, logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Label probabilities and the *label mass*.
+
+        Returns:
+            `(proba, mass)`: [batch, labels], rows summing to 1; and [batch], the
+            probability that the model spends on any label at all. A small mass points
+            at a prompt or format problem, not at a hard row.
+        """
+        log_mass = self.log_mass(logits)
+        return log_mass.softmax(-1), log_mass.logsumexp(-1).exp()

@@ -1,0 +1,323 @@
+"""Train answer-then-reason: QLoRA on (prompt, "yes, because ...") pairs.
+
+The trainer is TRL's, the adapter PEFT's, the 4-bit layers bitsandbytes'. This file
+decides what is supervised (`Arm`), hands over token ids that `lrkit.answer.prompts`
+made safe, and leaves a folder from which the classifier can be loaded again.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import peft
+import torch
+import transformers
+import trl
+from datasets import Dataset
+from peft import LoraConfig
+from transformers import TrainerCallback, set_seed
+from transformers.trainer_utils import get_last_checkpoint
+from trl import SFTConfig, SFTTrainer
+
+from lrkit.answer.label_ids import LabelIds
+from lrkit.answer.prompts import QUESTION, Example, PromptBuilder
+from lrkit.models import compute_dtype, device, fast_bf16, load_model, load_tokenizer
+from lrkit.profiles import AnswerSettings
+
+CARD = "answer.json"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What is written after the prompt, and which rows are used.
+
+    Attributes:
+        name: how the arm is called in tables.
+        order: "label" (no reason), "label_reason" (the method) or "reason_label".
+        shuffled: reasons come from other rows of about the same length.
+        extra: use the 10,000 label-only rows instead of the gold standard.
+        neftune: add NEFTune noise if the settings have it.
+        answer_weight: share of the loss that the answer token gets; None: the
+            settings' (by default a plain mean over completion tokens).
+    """
+
+    name: str
+    order: str = "label_reason"
+    shuffled: bool = False
+    extra: bool = False
+    neftune: bool = True
+    answer_weight: float | None = None
+
+
+ARMS: dict[str, Arm] = {
+    arm.name: arm
+    for arm in (
+        Arm("label only", order="label"),
+        Arm("label + reason"),
+        Arm("label + shuffled reason", shuffled=True),
+        Arm("reason + label", order="reason_label"),
+        Arm("10,000 labels", order="label", extra=True),
+        Arm("label + reason, no NEFTune", neftune=False),
+        Arm("label + reason, answer weight 0.5", answer_weight=0.5),
+    )
+}
+
+
+def shuffled_reasons(
+    reasons: Sequence[str], lengths: Sequence[int], seed: int, block: int = 16
+) -> list[str]:
+    """Every row gets the reason of another row of about the same length.
+
+    Rows are ordered by length and rotated within blocks, so that the lengths, and with
+    them the number of supervised tokens, hardly change while no row keeps its own.
+
+    Raises:
+        ValueError: for fewer than two reasons.
+    """
+    if len(reasons) < 2:
+        raise ValueError("shuffling needs at least two reasons.")
+    rng = random.Random(seed)
+    order = sorted(range(len(reasons)), key=lambda i: (lengths[i], rng.random()))
+    cuts = list(range(0, len(order), block))
+    if len(cuts) > 1 and len(order) - cuts[-1] < 2:
+        cuts.pop()  # a lone last row would keep its own reason
+    out: list[str] = [""] * len(reasons)
+    for a, b in zip(cuts, [*cuts[1:], len(order)], strict=True):
+        members = order[a:b]
+        shift = rng.randrange(1, len(members))
+        for k, i in enumerate(members):
+            out[i] = reasons[members[(k + shift) % len(members)]]
+    return out
+
+
+def build_examples(
+    builder: PromptBuilder, rows: pd.DataFrame, arm: Arm, seed: int = 0
+) -> list[Example]:
+    """Prompt and completion ids of every row under an arm.
+
+    Raises:
+        lrkit.answer.prompts.PromptTooLong: when a row does not fit the context.
+    """
+    messages, labels = rows["running_message"].tolist(), rows["label"].tolist()
+    prompts = [builder.prompt(m) for m in messages]
+    if arm.order == "label":
+        completions = [builder.completion(label) for label in labels]
+    else:
+        reasons = rows["reason"].tolist()
+        if arm.shuffled:
+            lengths = [len(builder.completion("", r)) for r in reasons]
+            reasons = shuffled_reasons(reasons, lengths, seed)
+        write = (
+            builder.completion if arm.order == "label_reason" else builder.reason_first
+        )
+        completions = [write(*lr) for lr in zip(labels, reasons, strict=True)]
+    examples = [Example(*pc) for pc in zip(prompts, completions, strict=True)]
+    builder.check_lengths(rows["id"].tolist(), examples)
+    return examples
+
+
+def to_dataset(examples: Sequence[Example]) -> Dataset:
+    """Pre-tokenised rows for `SFTTrainer`: `input_ids` and `completion_mask`."""
+    return Dataset.from_list(
+        [
+            {
+                "input_ids": e.prompt + e.completion,
+                "completion_mask": [0] * len(e.prompt) + [1] * len(e.completion),
+            }
+            for e in examples
+        ]
+    )
+
+
+def answer_weighted_loss(
+    logits: torch.Tensor, labels: torch.Tensor, answer_weight: float
+) -> torch.Tensor:
+    """Cross-entropy in which the first supervised token has a fixed share.
+
+    Args:
+        logits: [batch, length, vocabulary].
+        labels: [batch, length], -100 where nothing is supervised.
+        answer_weight: share w of the answer token; the other completion tokens share
+            1 - w. The plain mean gives the answer 1 / (number of tokens).
+
+    Returns:
+        Mean over rows of w * CE(answer) + (1 - w) * mean CE(rest).
+    """
+    logits, labels = logits[:, :-1].float(), labels[:, 1:]
+    ce = torch.nn.functional.cross_entropy(
+        logits.transpose(1, 2), labels, ignore_index=-100, reduction="none"
+    )
+    supervised = labels != -100
+    first = supervised & (supervised.cumsum(1) == 1)
+    rest = supervised & ~first
+    answer = (ce * first).sum(1)
+    others = (ce * rest).sum(1) / rest.sum(1).clamp(min=1)
+    return (answer_weight * answer + (1 - answer_weight) * others).mean()
+
+
+class AnswerTrainer(SFTTrainer):
+    """TRL's trainer with, as an option, a fixed weight for the answer token."""
+
+    answer_weight: float | None = None
+
+    def compute_loss(self, model, inputs, return_outputs=False, **kwargs):
+        """TRL's own loss, or `answer_weighted_loss` when a weight is set."""
+        if self.answer_weight is None:
+            return super().compute_loss(model, inputs, return_outputs, **kwargs)
+        labels = inputs["labels"]
+        rest = {k: v for k, v in inputs.items() if k != "labels"}
+        outputs = model(**rest, use_cache=False)
+        loss = answer_weighted_loss(outputs.logits, labels, self.answer_weight)
+        return (loss, outputs) if return_outputs else loss
+
+
+def lora_config(settings: AnswerSettings) -> LoraConfig:
+    """The adapter of the settings; the source's: r 32, alpha 64, all linear layers."""
+    return LoraConfig(
+        r=settings.lora_r,
+        lora_alpha=settings.lora_alpha,
+        lora_dropout=settings.lora_dropout,
+        target_modules=list(settings.lora_targets),
+        bias="none",
+        task_type="CAUSAL_LM",
+    )
+
+
+def training_arguments(
+    settings: AnswerSettings, out: Path, seed: int, neftune: bool = True
+) -> SFTConfig:
+    """Every knob that matters, set explicitly: TRL's defaults move."""
+    on_gpu = device().type == "cuda"
+    bf16 = fast_bf16()
+    optimizer = settings.optimizer
+    if optimizer.startswith("paged") and not on_gpu:
+        optimizer = "adamw_torch"  # paged optimizers page GPU memory only
+    return SFTConfig(
+        output_dir=str(out),
+        num_train_epochs=settings.epochs,
+        max_steps=settings.max_steps,
+        per_device_train_batch_size=settings.batch_size,
+        gradient_accumulation_steps=settings.accumulation,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type=settings.scheduler,
+        warmup_steps=0 if settings.scheduler == "constant" else 10,
+        weight_decay=0.0,
+        max_grad_norm=1.0,
+        optim=optimizer,
+        bf16=bf16,
+        fp16=on_gpu and not bf16,
+        use_cpu=not on_gpu,
+        gradient_checkpointing=settings.gradient_checkpointing,
+        neftune_noise_alpha=settings.neftune_alpha if neftune else None,
+        completion_only_loss=True,
+        packing=False,
+        max_length=None,  # lengths were checked; nothing may be cut
+        logging_steps=5,
+        logging_nan_inf_filter=False,
+        save_strategy="steps",
+        save_steps=50,
+        save_total_limit=1,
+        report_to=[],
+        disable_tqdm=True,
+        dataloader_num_workers=0,
+        dataloader_pin_memory=on_gpu,
+        seed=seed,
+        data_seed=seed,
+    )
+
+
+def train(
+    rows: pd.DataFrame,
+    settings: AnswerSettings,
+    out: str | Path,
+    arm: Arm = ARMS["label + reason"],
+    labels: Sequence[str] = ("yes", "no"),
+    question: str = QUESTION,
+    seed: int = 0,
+    callbacks: Sequence[TrainerCallback] = (),
+) -> list[dict[str, Any]]:
+    """Train an adapter into folder `out` and return the trainer's log.
+
+    A run that was killed goes on from its last checkpoint when called again with the
+    same arguments; a finished one is not repeated.
+
+    Args:
+        rows: `id`, `running_message`, `label`[, `reason`], see `check_rows`.
+        settings: sizes and hyper-parameters, see `lrkit.profiles`.
+        out: the adapter, its tokenizer and `answer.json` are written here.
+        arm: what the completion holds.
+        labels: label words; checked against the tokenizer before anything is trained.
+        question: what the prompt asks.
+        seed: random seed of initialisation, order and noise.
+        callbacks: further callbacks of the trainer, e.g. a progress bar.
+
+    Raises:
+        PromptTooLong, LabelCollision: see `prompts` and `label_ids`.
+    """
+    out = Path(out)
+    if (out / CARD).is_file():
+        return json.loads((out / "log.json").read_text())
+    tokenizer = load_tokenizer(settings.base)
+    LabelIds(tokenizer, labels)
+    builder = PromptBuilder(tokenizer, question, settings.prompt, settings.max_tokens)
+    examples = build_examples(builder, rows, arm, seed)
+    set_seed(seed)
+    trainer = AnswerTrainer(
+        model=load_model(settings.base, settings.load_in_4bit),
+        args=training_arguments(settings, out / "checkpoints", seed, arm.neftune),
+        train_dataset=to_dataset(examples),
+        peft_config=lora_config(settings),
+        processing_class=tokenizer,
+        callbacks=list(callbacks),
+    )
+    trainer.answer_weight = (
+        settings.answer_weight if arm.answer_weight is None else arm.answer_weight
+    )
+    checkpoints = out / "checkpoints"
+    last = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
+    trainer.train(resume_from_checkpoint=last)
+    trainer.save_model(str(out))
+    tokenizer.save_pretrained(out)
+    log = trainer.state.log_history
+    (out / "log.json").write_text(json.dumps(log))
+    write_card(out, settings, arm, labels, question, seed, len(rows))
+    return log
+
+
+def write_card(
+    out: Path,
+    settings: AnswerSettings,
+    arm: Arm,
+    labels: Sequence[str],
+    question: str,
+    seed: int,
+    n_rows: int,
+) -> None:
+    """Write `answer.json`: all that is needed to load and to repeat. Written last, so
+    that its presence means a finished run."""
+    card = {
+        "base": settings.base,
+        "load_in_4bit": settings.load_in_4bit,
+        "prompt": settings.prompt,
+        "max_tokens": settings.max_tokens,
+        "question": question,
+        "labels": list(labels),
+        "arm": arm.name,
+        "order": arm.order,
+        "seed": seed,
+        "rows": n_rows,
+        "dtype": str(compute_dtype()),
+        "versions": {
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+            "peft": peft.__version__,
+            "trl": trl.__version__,
+        },
+    }
+    (out / CARD).write_text(json.dumps(card, indent=1) + "\n")

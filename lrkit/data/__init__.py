@@ -1,0 +1,1 @@
+"""Conversations: the gold standard, its generator, reading, checking, labelling."""

@@ -1,0 +1,139 @@
+"""Write the gold standard and its companion: `make data`.
+
+`data/gold_standard.csv`  1,482 rows with reasons, in four splits that share neither
+scenarios nor forms; `data/extra_labels.csv`  10,000 rows of the training split's
+banks, labels only. Deterministic: the same files from any machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import random
+from pathlib import Path
+
+from lrkit.data import endings
+from lrkit.data.banks import SPLITS, Bank, bank
+from lrkit.data.endings import Ending
+from lrkit.data.story import CUSTOMER
+
+# Rows per split and label. 764 no / 718 yes in all, as in the source.
+QUOTAS = {
+    "train": {"yes": 418, "no": 464},
+    "validation": {"yes": 60, "no": 60},
+    "calibration": {"yes": 80, "no": 80},
+    "test": {"yes": 160, "no": 160},
+}
+PAIR_SHARE = 0.70  # of a split's rows, at least 0.6 in the test split
+COLUMNS = (
+    "id", "running_message", "label", "reason",
+    "scenario", "pattern", "pair", "family", "evidence", "n_problems", "split",
+)  # fmt: skip
+
+
+def _pick(rng: random.Random, table: dict) -> str:
+    names = list(table)
+    return rng.choices(names, [table[n][1] for n in names])[0]
+
+
+def customer_lines(text: str) -> list[str]:
+    """The customer's messages of a transcript."""
+    mark = f"{CUSTOMER}: "
+    return [t.removeprefix(mark) for t in text.split("\n") if t.startswith(mark)]
+
+
+def make_split(split: str, b: Bank, rng: random.Random, seen: set[str]) -> list[dict]:
+    """Rows of one split up to its quota; no transcript twice."""
+    left = dict(QUOTAS[split])
+    n_pairs = round(PAIR_SHARE * sum(left.values()) / 2)
+    rows: list[dict] = []
+    for n in range(n_pairs):
+        while True:
+            two = endings.make_pair(b, rng, _pick(rng, endings.PAIRS))
+            if two[0].text != two[1].text and not {e.text for e in two} & seen:
+                break
+        seen.update(e.text for e in two)
+        for e in two:
+            left[e.label] -= 1
+            rows.append(_row(e, split, f"{split[:2]}{n:04d}"))
+    for label, n in left.items():
+        table = {
+            name: v
+            for name, v in endings.SINGLES.items()
+            if endings.SINGLE_LABEL[name] == label
+        }
+        while n:
+            e = endings.make_single(b, rng, _pick(rng, table))
+            if e.text not in seen:
+                seen.add(e.text)
+                rows.append(_row(e, split, ""))
+                n -= 1
+    rng.shuffle(rows)
+    return rows
+
+
+def _row(e: Ending, split: str, pair: str) -> dict:
+    return {
+        "running_message": e.text,
+        "label": e.label,
+        "reason": e.reason,
+        "scenario": e.scenario,
+        "pattern": e.pattern,
+        "pair": pair,
+        "family": e.family,
+        "evidence": e.evidence,
+        "n_problems": e.n_problems,
+        "split": split,
+    }
+
+
+def gold_standard(seed: int = 0) -> list[dict]:
+    """All 1,482 rows, split by split."""
+    seen: set[str] = set()
+    rows = []
+    for k, split in enumerate(SPLITS):
+        rows += make_split(split, bank(split), random.Random(seed * 100 + k), seen)
+    for i, row in enumerate(rows, 1):
+        row["id"] = f"gs-{i:04d}"
+    return rows
+
+
+def extra_labels(gold: list[dict], n: int = 10_000, seed: int = 1) -> list[dict]:
+    """`n` further rows of the training banks without reasons, none of them in `gold`.
+
+    Families, pairs and labels come in the proportions of the training split.
+    """
+    rng = random.Random(seed)
+    seen = {r["running_message"] for r in gold}
+    rows: list[dict] = []
+    while len(rows) < n:
+        rows += make_split("train", bank("train"), rng, seen)
+    rng.shuffle(rows)
+    return [
+        {"id": f"ex-{i:05d}", **{k: r[k] for k in ("running_message", "label")}}
+        for i, r in enumerate(rows[:n], 1)
+    ]
+
+
+def write_csv(path: Path, rows: list[dict], columns: tuple[str, ...]) -> None:
+    """UTF-8 CSV with \\n line ends."""
+    with path.open("w", encoding="utf-8", newline="") as f:
+        writer = csv.DictWriter(f, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def main() -> None:
+    """The command line of `make data`."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("data"))
+    out = parser.parse_args().out
+    gold = gold_standard()
+    write_csv(out / "gold_standard.csv", gold, COLUMNS)
+    extra = extra_labels(gold)
+    write_csv(out / "extra_labels.csv", extra, ("id", "running_message", "label"))
+    print(f"{len(gold)} rows of gold standard, {len(extra)} extra rows, in {out}/")
+
+
+if __name__ == "__main__":
+    main()

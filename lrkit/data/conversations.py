@@ -1,0 +1,153 @@
+"""Read labelled conversations and refuse bad ones before anything is trained.
+
+Rows come as CSV or JSON lines with the columns `id`, `running_message`, `label` and,
+where reasons are trained, `reason`. Every defect is collected and reported with file,
+row, column and what is wrong; nothing is dropped or repaired silently.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from lrkit.paths import data_dir
+
+LABELS = ("yes", "no")
+
+
+class BadRows(ValueError):
+    """Rows that cannot be used; the message lists each with its place."""
+
+    def __init__(self, source: str, problems: Sequence[str]):
+        shown = "\n".join(f"  {p}" for p in problems[:20])
+        more = f"\n  ... and {len(problems) - 20} more" if len(problems) > 20 else ""
+        super().__init__(
+            f"{source}: {len(problems)} problem(s) found, nothing was used:\n"
+            f"{shown}{more}\nCorrect these rows, or leave them out, and read again."
+        )
+        self.problems = list(problems)
+
+
+def _read_text(path: Path) -> str:
+    raw = path.read_bytes()
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as e:
+        line = raw[: e.start].count(b"\n") + 1
+        raise BadRows(
+            str(path),
+            [
+                f"line {line}: byte {raw[e.start]:#04x} at offset {e.start} is not "
+                "UTF-8; save the file as UTF-8"
+            ],
+        ) from None
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    text = _read_text(path)
+    if path.suffix.lower() in (".jsonl", ".ndjson"):
+        rows = []
+        for n, line in enumerate(text.splitlines(), 1):
+            if not line.strip():
+                continue
+            try:
+                rows.append(json.loads(line))
+            except json.JSONDecodeError as e:
+                raise BadRows(str(path), [f"line {n}: not JSON ({e.msg})"]) from None
+        return pd.DataFrame(rows).fillna("").astype(str)
+    from io import StringIO
+
+    try:
+        return pd.read_csv(StringIO(text), dtype=str, keep_default_na=False)
+    except pd.errors.ParserError as e:
+        raise BadRows(str(path), [f"not a CSV table: {e}"]) from None
+
+
+def check_rows(
+    rows: pd.DataFrame,
+    labels: Sequence[str] = LABELS,
+    need_reason: bool = False,
+    source: str = "table",
+) -> pd.DataFrame:
+    """The same rows if all are usable.
+
+    Args:
+        rows: columns `id`, `running_message`, `label`[, `reason`].
+        labels: the labels there may be.
+        need_reason: whether an empty `reason` is a defect.
+        source: what to call the table in messages, usually its file name.
+
+    Raises:
+        BadRows: missing columns, empty messages or reasons, unknown labels and
+            repeated ids, all of them in one message with row numbers (the first row
+            of data is row 1).
+    """
+    wanted = ["id", "running_message", "label"] + ["reason"] * need_reason
+    missing = [c for c in wanted if c not in rows.columns]
+    if missing:
+        raise BadRows(
+            source,
+            [
+                f"column {c!r} is missing; found {', '.join(map(repr, rows.columns))}"
+                for c in missing
+            ],
+        )
+    problems, first_seen = [], {}
+    for n, row in enumerate(rows[wanted].to_dict("records"), 1):
+        at = f"row {n} (id {row['id']!r})"
+        if not str(row["id"]).strip():
+            problems.append(f"{at}, column 'id': empty")
+        elif row["id"] in first_seen:
+            problems.append(
+                f"{at}, column 'id': already used in row {first_seen[row['id']]}"
+            )
+        first_seen.setdefault(row["id"], n)
+        if not str(row["running_message"]).strip():
+            problems.append(f"{at}, column 'running_message': empty")
+        if row["label"] not in labels:
+            problems.append(
+                f"{at}, column 'label': {row['label']!r} is not one of "
+                f"{', '.join(map(repr, labels))}"
+            )
+        if need_reason and not str(row["reason"]).strip():
+            problems.append(f"{at}, column 'reason': empty")
+    if problems:
+        raise BadRows(source, problems)
+    return rows
+
+
+def read_rows(
+    path: str | Path, labels: Sequence[str] = LABELS, need_reason: bool = False
+) -> pd.DataFrame:
+    """Read and check a CSV or JSON-lines file of labelled conversations.
+
+    Raises:
+        BadRows: see `check_rows`; also for text that is not UTF-8 and broken JSON.
+        FileNotFoundError: for a file that is not there.
+    """
+    path = Path(path)
+    return check_rows(_read_table(path), labels, need_reason, path.name)
+
+
+def gold_standard(split: str | None = None) -> pd.DataFrame:
+    """The 1,482 labelled rows with reasons, or one split of them (see the card)."""
+    rows = read_rows(data_dir() / "gold_standard.csv", need_reason=True)
+    if split is None:
+        return rows
+    if split not in set(rows["split"]):
+        known = ", ".join(sorted(set(rows["split"])))
+        raise ValueError(f"no split {split!r} in the gold standard: there are {known}.")
+    return rows[rows["split"] == split].reset_index(drop=True)
+
+
+def extra_labels() -> pd.DataFrame:
+    """10,000 further generated rows with labels and no reasons."""
+    return read_rows(data_dir() / "extra_labels.csv")
+
+
+def hand_written() -> pd.DataFrame:
+    """The second test set: composed row by row, labelled twice; never tuned on."""
+    return read_rows(data_dir() / "hand_written.csv", need_reason=True)

@@ -1,0 +1,298 @@
+"""Make the embedded base `talk` again: tokenizer, corpus, training, model card.
+
+`make pretrain` runs this. It is resumable (a killed run goes on from its last
+checkpoint) and deterministic up to floating-point order. Nothing here knows about the
+classification task.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+    set_seed,
+)
+from transformers.trainer_utils import get_last_checkpoint
+
+from lrkit.data.pretraining import documents
+from lrkit.models import fast_bf16
+from lrkit.paths import build_dir, root
+
+SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|pad|>")
+CHATML = (
+    "{% for m in messages %}{{'<|im_start|>' + m['role'] + '\\n' + m['content'] + "
+    "'<|im_end|>' + '\\n'}}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
+# Words that a user's labels need as single tokens; no chat contains them alone.
+LABEL_WORDS = (
+    "yes no Yes No YES NO true false True False billing technical general "
+    "positive negative 0 1 2 3 4 5 6 7 8 9"
+)
+VOCAB, WIDTH, LAYERS, HEADS, MLP, CONTEXT = 3072, 256, 4, 4, 512, 768
+BATCH_TOKENS = 6144
+CORPUS_SEED = 20_000
+
+
+def train_tokenizer(n_documents: int = 12_000) -> PreTrainedTokenizerFast:
+    """Byte-level BPE (every byte has a token, nothing is unknown) with ChatML."""
+    words = (LABEL_WORDS + "\n") * 400
+    texts = (
+        "\n".join(m["content"] for m in doc)
+        for doc in islice(documents(CORPUS_SEED - 1), n_documents)
+    )
+    tok = Tokenizer(models.BPE())
+    tok.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tok.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCAB,
+        special_tokens=list(SPECIAL),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+
+    def lines():
+        yield from words.split("\n")
+        yield from (w for w in LABEL_WORDS.split() for _ in range(400))
+        yield from texts
+
+    tok.train_from_iterator(lines(), trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tok,
+        eos_token="<|im_end|>",
+        pad_token="<|pad|>",
+        additional_special_tokens=["<|im_start|>", "<|endoftext|>"],
+        chat_template=CHATML,
+        model_max_length=CONTEXT,
+        padding_side="left",
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def corpus(
+    tokenizer, n_tokens: int, seed: int = CORPUS_SEED
+) -> tuple[np.ndarray, np.ndarray]:
+    """Documents of `n_tokens` tokens in all.
+
+    Returns:
+        `(ids, ends)`: uint16 token ids laid end to end, and where each document ends.
+        Documents longer than the context are left out.
+    """
+    parts, lengths = [], []
+    stream = documents(seed)
+    while sum(lengths) < n_tokens:
+        texts = [
+            tokenizer.apply_chat_template(doc, tokenize=False)
+            for doc in islice(stream, 2000)
+        ]
+        for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]:
+            if len(ids) <= CONTEXT:
+                parts.append(np.asarray(ids, dtype=np.uint16))
+                lengths.append(len(ids))
+    return np.concatenate(parts), np.cumsum(lengths)
+
+
+class LengthBatches(torch.utils.data.Dataset):
+    """Batches of whole documents of similar length, about `BATCH_TOKENS` each.
+
+    A document is never cut and never sees another one; sorting within large pools
+    keeps padding at a few per cent.
+    """
+
+    def __init__(self, ids: np.ndarray, ends: np.ndarray, pad_id: int, seed: int = 0):
+        self.ids, self.ends, self.pad_id = ids, ends, pad_id
+        starts = np.concatenate([[0], ends[:-1]])
+        self.spans = np.stack([starts, ends], axis=1)
+        lengths = ends - starts
+        rng = np.random.default_rng(seed)
+        self.batches: list[np.ndarray] = []
+        for pool in np.array_split(np.arange(len(ends)), max(1, len(ends) // 8000)):
+            order = pool[np.argsort(lengths[pool], kind="stable")]
+            batch: list[int] = []
+            made = []
+            for i in order:
+                if batch and (len(batch) + 1) * lengths[i] > BATCH_TOKENS:
+                    made.append(np.array(batch))
+                    batch = []
+                batch.append(int(i))
+            made.append(np.array(batch))
+            rng.shuffle(made)
+            self.batches += made
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, i: int) -> dict[str, torch.Tensor]:
+        spans = self.spans[self.batches[i]]
+        width = int((spans[:, 1] - spans[:, 0]).max())
+        ids = np.full((len(spans), width), self.pad_id, dtype=np.int64)
+        labels = np.full((len(spans), width), -100, dtype=np.int64)
+        for row, (a, b) in enumerate(spans):
+            ids[row, : b - a] = labels[row, : b - a] = self.ids[a:b]
+        # Right padding under a causal mask: no real position ever sees a pad.
+        return {"input_ids": torch.from_numpy(ids), "labels": torch.from_numpy(labels)}
+
+
+def only_batch(items: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """The one item of a list: items of `LengthBatches` are batches already."""
+    return items[0]
+
+
+class LogFile(TrainerCallback):
+    """Append each logged row as JSON, so that the loss curve survives a kill."""
+
+    def __init__(self, path: Path):
+        self.path, self.start = path, time.time()
+
+    def on_log(self, args, state, control, logs=None, **_):
+        """Write one row: step, seconds of this run, and what the trainer logged."""
+        row = {"step": state.global_step, "seconds": time.time() - self.start}
+        with self.path.open("a") as f:
+            f.write(json.dumps(row | (logs or {})) + "\n")
+
+
+def build_model(tokenizer) -> LlamaForCausalLM:
+    """A Llama of about 4 M parameters, untied, so that lm_head can take a LoRA."""
+    config = LlamaConfig(
+        vocab_size=VOCAB,
+        hidden_size=WIDTH,
+        num_hidden_layers=LAYERS,
+        num_attention_heads=HEADS,
+        num_key_value_heads=HEADS,
+        intermediate_size=MLP,
+        max_position_embeddings=CONTEXT,
+        rope_parameters={"rope_type": "default", "rope_theta": 10_000.0},
+        tie_word_embeddings=False,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return LlamaForCausalLM(config)
+
+
+def pretrain(out: Path, n_tokens: int, work: Path, max_steps: int = -1) -> dict:
+    """Train `talk` into `out`; returns what the card says of the run.
+
+    Args:
+        out: folder for safetensors, tokenizer and card.
+        n_tokens: size of the corpus, read once.
+        work: folder of checkpoints and the corpus; kept for resuming.
+        max_steps: stop earlier (for tests).
+    """
+    work.mkdir(parents=True, exist_ok=True)
+    set_seed(0)
+    if not (work / "tokenizer").is_dir():
+        train_tokenizer().save_pretrained(work / "tokenizer")
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(work / "tokenizer")
+    cached = work / f"corpus-{n_tokens}.npz"
+    if not cached.is_file():
+        ids, ends = corpus(tokenizer, n_tokens)
+        np.savez(work / "part.npz", ids=ids, ends=ends)
+        (work / "part.npz").rename(cached)
+    train = np.load(cached)
+    held_out = corpus(tokenizer, 200_000, seed=CORPUS_SEED + 1)
+    pad = tokenizer.pad_token_id
+    args = TrainingArguments(
+        output_dir=str(work / "checkpoints"),
+        num_train_epochs=1,
+        max_steps=max_steps,
+        per_device_train_batch_size=1,  # an item is a batch of about 6,000 tokens
+        per_device_eval_batch_size=1,
+        learning_rate=2e-3,
+        lr_scheduler_type="cosine",
+        warmup_steps=100,
+        weight_decay=0.05,
+        adam_beta2=0.98,
+        max_grad_norm=1.0,
+        bf16=fast_bf16(),
+        use_cpu=not torch.cuda.is_available(),
+        logging_steps=25,
+        save_strategy="steps",
+        save_steps=200,
+        save_total_limit=2,
+        report_to=[],
+        disable_tqdm=True,
+        seed=0,
+        dataloader_num_workers=0,
+    )
+    trainer = Trainer(
+        model=build_model(tokenizer),
+        args=args,
+        train_dataset=LengthBatches(train["ids"], train["ends"], pad),
+        eval_dataset=LengthBatches(*held_out, pad),
+        data_collator=only_batch,
+        callbacks=[LogFile(work / "log.jsonl")],
+    )
+    trainer.train(resume_from_checkpoint=_last_checkpoint(work / "checkpoints"))
+    loss = trainer.evaluate()["eval_loss"]
+    model = trainer.model.eval().to(torch.float32).cpu()
+    model.generation_config.eos_token_id = tokenizer.eos_token_id
+    model.generation_config.pad_token_id = tokenizer.pad_token_id
+    model.to(torch.bfloat16).save_pretrained(out)
+    tokenizer.save_pretrained(out)
+    facts = {
+        "parameters": model.num_parameters(),
+        "tokens": len(train["ids"]),
+        "documents": len(train["ends"]),
+        "held_out_loss": loss,
+        "seconds": training_seconds(work / "log.jsonl"),
+        "loss_curve": loss_curve(work / "log.jsonl"),
+        "torch": torch.__version__,
+    }
+    (out / "pretraining.json").write_text(json.dumps(facts, indent=1) + "\n")
+    return facts
+
+
+def _last_checkpoint(folder: Path) -> str | None:
+    return get_last_checkpoint(str(folder)) if folder.is_dir() else None
+
+
+def _log_rows(log: Path) -> list[dict]:
+    return [json.loads(line) for line in log.read_text().splitlines()]
+
+
+def training_seconds(log: Path) -> float:
+    """Seconds of training over all runs that a log records (resumed ones add up)."""
+    total, last = 0.0, 0.0
+    for row in _log_rows(log):
+        if row["seconds"] < last:
+            total += last
+        last = row["seconds"]
+    return round(total + last, 1)
+
+
+def loss_curve(log: Path, points: int = 12) -> list[tuple[int, float]]:
+    """About `points` pairs (step, training loss) of a log."""
+    rows = {r["step"]: round(r["loss"], 4) for r in _log_rows(log) if "loss" in r}
+    steps = sorted(rows)
+    keep = steps[:: max(1, len(steps) // points)]
+    return [(s, rows[s]) for s in keep]
+
+
+def main() -> None:
+    """The command line of `make pretrain`."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=root() / "models" / "talk")
+    parser.add_argument("--tokens", type=int, default=12_000_000)
+    parser.add_argument("--work", type=Path, default=None)
+    args = parser.parse_args()
+    work = args.work or build_dir() / "pretrain-talk"
+    facts = pretrain(args.out, args.tokens, work)
+    print(json.dumps(facts, indent=1))
+
+
+if __name__ == "__main__":
+    main()

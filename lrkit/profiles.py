@@ -1,0 +1,182 @@
+"""The one dial: `PROFILE` names a row of the table below, and every size follows.
+
+| profile | for                     | base models                | what it shows          |
+|---------|-------------------------|----------------------------|------------------------|
+| smoke   | tests and CI            | embedded, a few steps      | that it runs           |
+| cpu     | a laptop, no network    | embedded, real training    | the effects            |
+| gpu     | a T4 and up             | hub ids or a local folder  | the source's recipe    |
+| study   | several random seeds    | embedded, long             | intervals              |
+
+This file holds sizes and hyper-parameters only; it loads nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+LORA_TARGETS = (
+    "q_proj", "k_proj", "v_proj", "o_proj",  # attention
+    "gate_proj", "up_proj", "down_proj",  # MLP
+    "lm_head",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class AnswerSettings:
+    """Sizes of the classification half (source: answer-then-reason, QLoRA)."""
+
+    base: str  # "talk" (embedded), a hub id, or a local folder
+    prompt: str  # "short" | "full", see lrkit.answer.prompts
+    max_tokens: int  # longest prompt + completion accepted
+    load_in_4bit: bool
+    lora_r: int
+    lora_alpha: int
+    lora_dropout: float
+    lora_targets: tuple[str, ...]
+    learning_rate: float
+    scheduler: str
+    epochs: float
+    batch_size: int
+    accumulation: int
+    optimizer: str
+    neftune_alpha: float | None
+    answer_weight: float | None  # None: plain mean over completion tokens
+    gradient_checkpointing: bool
+    max_train_rows: int | None
+    max_eval_rows: int | None
+    max_extra_rows: int | None
+    max_steps: int  # -1: as many as the epochs need
+    n_explain: int
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One row of the table: a name, the random seeds, and the settings by topic."""
+
+    name: str
+    seeds: tuple[int, ...]
+    answer: AnswerSettings
+
+
+_CPU = AnswerSettings(
+    base="talk",
+    prompt="short",
+    max_tokens=512,
+    load_in_4bit=True,
+    lora_r=32,
+    lora_alpha=64,
+    lora_dropout=0.05,
+    lora_targets=LORA_TARGETS,
+    learning_rate=2e-3,
+    scheduler="cosine",
+    epochs=3,
+    batch_size=16,
+    accumulation=1,
+    optimizer="adamw_torch",
+    neftune_alpha=5.0,
+    answer_weight=None,
+    gradient_checkpointing=False,
+    max_train_rows=None,
+    max_eval_rows=None,
+    max_extra_rows=None,
+    max_steps=-1,
+    n_explain=64,
+)
+
+PROFILES: dict[str, Profile] = {
+    "smoke": Profile(
+        "smoke",
+        (0,),
+        dataclasses.replace(
+            _CPU, max_train_rows=48, max_eval_rows=24, max_extra_rows=48, max_steps=3,
+            n_explain=4,
+        ),
+    ),
+    "cpu": Profile("cpu", (0,), _CPU),
+    "gpu": Profile(
+        "gpu",
+        (0,),
+        # The recipe of the source for a 7B model, as published.
+        AnswerSettings(
+            base="Open-Orca/Mistral-7B-OpenOrca",
+            prompt="full",
+            max_tokens=4096,
+            load_in_4bit=True,
+            lora_r=32,
+            lora_alpha=64,
+            lora_dropout=0.05,
+            lora_targets=LORA_TARGETS,
+            learning_rate=5e-5,
+            scheduler="constant",
+            epochs=2,
+            batch_size=1,
+            accumulation=8,
+            optimizer="paged_adamw_8bit",
+            neftune_alpha=5.0,
+            answer_weight=None,
+            gradient_checkpointing=True,
+            max_train_rows=None,
+            max_eval_rows=None,
+            max_extra_rows=None,
+            max_steps=-1,
+            n_explain=64,
+        ),
+    ),
+    "study": Profile("study", (0, 1, 2), _CPU),
+}  # fmt: skip
+
+
+def load_profile(name: str, **overrides: Any) -> Profile:
+    """The profile called `name`, with single answer settings replaced.
+
+    Args:
+        name: one of "smoke", "cpu", "gpu", "study".
+        overrides: fields of `AnswerSettings`, e.g. `base="path/to/model"`; values
+            of None leave the profile's own.
+
+    Raises:
+        ValueError: for an unknown name, an unknown field, or a value of another type
+            than the field's; the sentence lists what there is.
+    """
+    if name not in PROFILES:
+        raise ValueError(
+            f"PROFILE {name!r} does not exist: choose one of {', '.join(PROFILES)}."
+        )
+    profile = PROFILES[name]
+    fields = {f.name: f for f in dataclasses.fields(AnswerSettings)}
+    changes = {}
+    for key, value in overrides.items():
+        if key not in fields:
+            raise ValueError(
+                f"there is no setting {key!r}: choose among {', '.join(fields)}."
+            )
+        if value is None:
+            continue
+        _check_value(key, value, getattr(profile.answer, key))
+        changes[key] = value
+    return dataclasses.replace(
+        profile, answer=dataclasses.replace(profile.answer, **changes)
+    )
+
+
+_POSITIVE = {
+    "max_tokens", "lora_r", "lora_alpha", "learning_rate", "epochs", "batch_size",
+    "accumulation", "n_explain",
+}  # fmt: skip
+
+
+def _check_value(key: str, value: Any, current: Any) -> None:
+    numbers = (int, float)
+    is_number = isinstance(value, numbers) and not isinstance(value, bool)
+    if isinstance(current, bool) != isinstance(value, bool) and current is not None:
+        raise ValueError(f"{key} must be true or false, not {value!r}.")
+    if isinstance(current, numbers) and not isinstance(current, bool) and not is_number:
+        raise ValueError(f"{key} must be a number, not {value!r}.")
+    if isinstance(current, str) and not isinstance(value, str):
+        raise ValueError(f"{key} must be a text, not {value!r}.")
+    if key in _POSITIVE and value <= 0:
+        raise ValueError(f"{key} must be greater than 0, not {value!r}.")
+    if key == "prompt" and value not in ("short", "full"):
+        raise ValueError(f"prompt must be 'short' or 'full', not {value!r}.")

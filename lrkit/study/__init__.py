@@ -1,0 +1,1 @@
+"""What the numbers need: intervals, probes, and the recorded experiments."""
