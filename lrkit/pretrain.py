@@ -252,8 +252,73 @@ def pretrain(out: Path, n_tokens: int, work: Path, max_steps: int = -1) -> dict:
         "loss_curve": loss_curve(work / "log.jsonl"),
         "torch": torch.__version__,
     }
+    facts["sample"] = sample(model.float(), tokenizer)
     (out / "pretraining.json").write_text(json.dumps(facts, indent=1) + "\n")
+    (out / "README.md").write_text(card(facts))
     return facts
+
+
+def sample(model: LlamaForCausalLM, tokenizer) -> dict[str, str]:
+    """What the base writes for an unseen document of its own kind (greedy)."""
+    doc = next(documents(CORPUS_SEED + 2))
+    prompt = tokenizer.apply_chat_template(
+        doc[:1], tokenize=False, add_generation_prompt=True
+    )
+    ids = tokenizer(prompt, return_tensors="pt", add_special_tokens=False)
+    with torch.inference_mode():
+        out = model.generate(**ids, max_new_tokens=96, do_sample=False)
+    written = tokenizer.decode(
+        out[0, ids["input_ids"].shape[1] :], skip_special_tokens=True
+    )
+    return {"prompt": doc[0]["content"], "written": written}
+
+
+def card(facts: dict) -> str:
+    """The model card, its numbers taken from the run that made the weights."""
+    curve = "\n".join(f"| {s} | {loss:.3f} |" for s, loss in facts["loss_curve"])
+    quoted = "\n".join("> " + ln for ln in facts["sample"]["prompt"].splitlines())
+    written = "\n".join("> " + ln for ln in facts["sample"]["written"].splitlines())
+    return f"""# `talk`: the embedded base for conversations
+
+A Llama-architecture causal language model with {facts["parameters"]:,} parameters
+({LAYERS} layers, width {WIDTH}, {HEADS} heads, MLP {MLP}, vocabulary {VOCAB}, untied
+output layer, context {CONTEXT}), stored as bfloat16 safetensors. Byte-level BPE with
+the ChatML tokens `<|im_start|>` and `<|im_end|>`; every byte has a token, so nothing
+is unknown. It exists so that the workbook runs on a laptop without a network.
+
+**Data.** {facts["documents"]:,} generated documents, {facts["tokens"]:,} tokens, read
+once: support chats of the gold standard's *training* scenarios and forms and of
+further scenarios of their own, cut at random places, followed by a note that says of
+each problem what the customer said of it, or by the next message
+(`lrkit/data/pretraining.py`). The text shares no scenario and no form with the
+validation, calibration and test splits, and a test checks it. The workbook's question
+is never asked and never answered in it, but the notes do track which problem is gone
+and which is open: the base has learned to follow a chat, and results on it say little
+about a base that has not.
+
+**Training.** {facts["seconds"]:.0f} s on 2 CPU cores, AdamW, cosine from 2e-3, batches
+of about {BATCH_TOKENS:,} tokens, bf16 autocast where the CPU has it, random seed 0,
+torch {facts["torch"]}. Loss on 200,000 held-out tokens: {facts["held_out_loss"]:.3f}
+nats per token. Made again by `make pretrain`, which resumes from checkpoints;
+floating-point order may differ between machines, so the weights will not be bit-equal.
+
+| step | training loss (nats per token) |
+|---|---|
+{curve}
+
+**What it writes** (greedy, an unseen document of its own kind). After
+
+{quoted}
+
+it continues with
+
+{written}
+
+**Limits.** It knows a few thousand words, English support chats, and nothing else. It
+must not be used for anything outside this workbook.
+
+**Licence.** MIT, as the repository; text and weights were made by its code.
+"""
 
 
 def _last_checkpoint(folder: Path) -> str | None:

@@ -1,11 +1,11 @@
 """The one dial: `PROFILE` names a row of the table below, and every size follows.
 
-| profile | for                     | base models                | what it shows          |
-|---------|-------------------------|----------------------------|------------------------|
-| smoke   | tests and CI            | embedded, a few steps      | that it runs           |
-| cpu     | a laptop, no network    | embedded, real training    | the effects            |
-| gpu     | a T4 and up             | hub ids or a local folder  | the source's recipe    |
-| study   | several random seeds    | embedded, long             | intervals              |
+| profile | for                  | base models               | what it shows       |
+|---------|----------------------|---------------------------|---------------------|
+| smoke   | tests and CI         | embedded, a few steps     | that it runs        |
+| cpu     | a laptop, no network | embedded, real training   | the effects         |
+| gpu     | a T4 and up          | hub ids or a local folder | the source's recipe |
+| study   | several random seeds | embedded, long            | intervals           |
 
 This file holds sizes and hyper-parameters only; it loads nothing.
 """

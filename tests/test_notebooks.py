@@ -11,6 +11,7 @@ import peft
 import pytest
 import transformers
 import trl
+from nbval.plugin import get_sanitize_patterns
 
 from lrkit import workbook
 
@@ -50,6 +51,15 @@ def test_the_numbers_of_the_notebooks_run_without_gaps_from_the_map_on():
 def test_every_profile_sets_only_parameters_that_the_notebook_declares(path, profile):
     changed = workbook.Page(ROOT, path, profile).injected()
     assert (changed == {}) == (profile == workbook.STORED_PROFILE)
+
+
+def test_every_rule_of_the_nbval_file_is_live():
+    """A blank line between `regex:` and `replace:` would silently switch one off."""
+    rules = (ROOT / "tests" / "nbval.cfg").read_text("utf-8")
+    live = get_sanitize_patterns(rules)
+    assert len(live) == len(re.findall("^regex:", rules, re.MULTILINE)) > 0
+    for pattern, _ in live:
+        re.compile(pattern)
 
 
 def sources() -> Iterator[tuple[str, str]]:

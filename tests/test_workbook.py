@@ -167,7 +167,7 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(root, stop):
     while len(runs(root)) < 2 and process.poll() is None:
         time.sleep(0.1)
     process.send_signal(stop)
-    _, told = process.communicate(timeout=60)
+    _, told = process.communicate(timeout=300)
     if stop != signal.SIGKILL:
         assert process.returncode == 130
         assert "the same command goes on" in told and "Traceback" not in told

@@ -134,7 +134,9 @@ class OneTokenClassifier(ClassifierMixin, BaseEstimator):
         self.batch_tokens = batch_tokens
 
     # --- fitting, loading ----------------------------------------------------------
-    def fit(self, messages: Sequence[str], y: Sequence[str], reasons=None, **train_args):
+    def fit(
+        self, messages: Sequence[str], y: Sequence[str], reasons=None, **train_args
+    ):
         """Train an adapter on conversations, labels and (unless the arm has none)
         reasons; see `lrkit.answer.sft.train` for what is raised.
 
@@ -162,7 +164,7 @@ class OneTokenClassifier(ClassifierMixin, BaseEstimator):
 
     @classmethod
     def load(cls, folder: str | Path, batch_tokens: int = 4096) -> OneTokenClassifier:
-        """A fitted classifier from a folder that `fit`, `train` or `save` wrote.
+        """A fitted classifier from a folder that `fit` or `save` wrote.
 
         Raises:
             FileNotFoundError: when the folder holds no finished adapter.
@@ -247,7 +249,7 @@ class OneTokenClassifier(ClassifierMixin, BaseEstimator):
         return super().score(X, y, sample_weight)
 
     def score_rows(self, messages: Sequence[str]) -> pd.DataFrame:
-        """One row per conversation: `label`, `confidence`, `label_mass`, `p_<label>`."""
+        """A row per conversation: `label`, `confidence`, `label_mass`, `p_<label>`."""
         check_is_fitted(self, "model_")
         logits, _ = last_position(
             self.model_, self.prompts(messages), self.tokenizer_.pad_token_id,

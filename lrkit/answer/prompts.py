@@ -46,6 +46,8 @@ SHORT = """{question} Answer yes or no.
 ```"""
 
 STYLES = {"full": FULL, "short": SHORT}
+# Control words that the templates of Llama 2 and Mistral write as plain text.
+WRITTEN_MARKERS = ("[INST]", "[/INST]", "<<SYS>>", "<</SYS>>")
 BRIDGE = ", because in the end, "
 _SLOT = "\u2e28transcript\u2e29"  # occurs in no template; marks where the text goes
 
@@ -70,13 +72,15 @@ class Example:
 def neutralize(text: str, tokenizer: PreTrainedTokenizerBase) -> str:
     """The text with fences and spelled-out control tokens broken up.
 
-    "```" becomes "'''", and every added token of the tokenizer that is spelled in the
-    text gets a space after its first character ("<|im_end|>" -> "< |im_end|>").
-    Characters that Python cannot encode (lone surrogates) are replaced.
+    "```" becomes "'''", and every added token of the tokenizer, or control word that
+    some templates write as plain text, that is spelled in the text gets a space after
+    its first character ("<|im_end|>" -> "< |im_end|>"). Characters that Python cannot
+    encode (lone surrogates) are replaced.
     """
     text = text.encode("utf-8", "replace").decode("utf-8").replace("```", "'''")
     spelled = sorted(
-        {t.content for t in tokenizer.added_tokens_decoder.values()},
+        {t.content for t in tokenizer.added_tokens_decoder.values()}
+        | set(WRITTEN_MARKERS),
         key=len,
         reverse=True,
     )
@@ -140,7 +144,8 @@ class PromptBuilder:
         tokenizer: any tokenizer of transformers; its own chat template is used.
         question: what is asked of the transcript.
         style: "full" (the source's prompt) or "short".
-        max_tokens: longest prompt plus completion; None: the tokenizer's limit.
+        max_tokens: longest prompt plus completion, within the tokenizer's limit; None:
+            that limit.
     """
 
     def __init__(
@@ -153,7 +158,9 @@ class PromptBuilder:
         self.tokenizer = tokenizer
         self.question = question
         self.style = style
-        self.max_tokens = max_tokens or tokenizer.model_max_length
+        # A setting cannot make the context of the model longer.
+        context = tokenizer.model_max_length
+        self.max_tokens = min(max_tokens, context) if max_tokens else context
         before, after = _template(tokenizer, question, style)
         bos = tokenizer.bos_token
         add_bos = tokenizer("x")["input_ids"][:1] == [tokenizer.bos_token_id]
@@ -161,12 +168,16 @@ class PromptBuilder:
             before = bos + before
         self.before, self.after = before, after
         self._head = tokenizer(before, add_special_tokens=False)["input_ids"]
-        tail = tokenizer("\n" + after.removeprefix("\n"), add_special_tokens=False)
-        anchor = tokenizer("\n", add_special_tokens=False)["input_ids"]
-        ids = tail["input_ids"]
-        # `after` starts with the newline that ends the transcript.
-        self._tail = ids if after.startswith("\n") else ids[len(anchor) :]
-        self._forbidden = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
+        # Behind a letter, so that SentencePiece adds no leading space to the newline
+        # that ends the transcript.
+        anchor = tokenizer("x", add_special_tokens=False)["input_ids"]
+        tail = tokenizer("x" + after, add_special_tokens=False)["input_ids"]
+        self._tail = tail[len(anchor) :]
+        # A character that the tokenizer does not know may honestly become `unk`, unless
+        # that is also the token which ends or begins a text (GPT-2).
+        control = {tokenizer.bos_token_id, tokenizer.eos_token_id}
+        unknown = {tokenizer.unk_token_id} - control
+        self._forbidden = set(tokenizer.all_special_ids) - unknown
 
     def prompt(self, running_message: str) -> list[int]:
         """Ids of the prompt up to the cue; the transcript holds no control token."""

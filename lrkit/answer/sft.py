@@ -7,6 +7,7 @@ made safe, and leaves a folder from which the classifier can be loaded again.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import random
 from collections.abc import Sequence
@@ -20,8 +21,13 @@ import torch
 import transformers
 import trl
 from datasets import Dataset
-from peft import LoraConfig
-from transformers import TrainerCallback, set_seed
+from peft import (
+    LoraConfig,
+    PeftModel,
+    get_peft_model,
+    prepare_model_for_kbit_training,
+)
+from transformers import Trainer, TrainerCallback, set_seed
 from transformers.trainer_utils import get_last_checkpoint
 from trl import SFTConfig, SFTTrainer
 
@@ -45,6 +51,7 @@ class Arm:
         neftune: add NEFTune noise if the settings have it.
         answer_weight: share of the loss that the answer token gets; None: the
             settings' (by default a plain mean over completion tokens).
+        epochs: passes over the rows; None: the settings'.
     """
 
     name: str
@@ -53,6 +60,7 @@ class Arm:
     extra: bool = False
     neftune: bool = True
     answer_weight: float | None = None
+    epochs: float | None = None
 
 
 ARMS: dict[str, Arm] = {
@@ -62,7 +70,7 @@ ARMS: dict[str, Arm] = {
         Arm("label + reason"),
         Arm("label + shuffled reason", shuffled=True),
         Arm("reason + label", order="reason_label"),
-        Arm("10,000 labels", order="label", extra=True),
+        Arm("10,000 labels", order="label", extra=True, epochs=1),
         Arm("label + reason, no NEFTune", neftune=False),
         Arm("label + reason, answer weight 0.5", answer_weight=0.5),
     )
@@ -162,18 +170,38 @@ def answer_weighted_loss(
 
 
 class AnswerTrainer(SFTTrainer):
-    """TRL's trainer with, as an option, a fixed weight for the answer token."""
+    """TRL's trainer for an adapter that includes `lm_head`, as the source's does.
 
-    answer_weight: float | None = None
+    TRL (1.16) computes its loss from `lm_head.weight` directly, which would leave an
+    adapter on the head untrained, and therefore refuses one. Here the loss comes from
+    the model's own logits, adapter included, so its check is kept from seeing the head
+    while the trainer is built. With `answer_weight` the answer token gets a fixed share
+    of the loss; without, it is the plain mean over supervised tokens.
+    """
 
-    def compute_loss(self, model, inputs, return_outputs=False, **kwargs):
-        """TRL's own loss, or `answer_weighted_loss` when a weight is set."""
+    def __init__(self, model: PeftModel, answer_weight: float | None = None, **kwargs):
+        model.get_output_embeddings = lambda: None
+        try:
+            super().__init__(model=model, **kwargs)
+        finally:
+            del model.get_output_embeddings
+        self.answer_weight = answer_weight
+
+    def compute_loss(
+        self, model, inputs, return_outputs=False, num_items_in_batch=None
+    ):
+        """Cross-entropy of the completion, from logits of the whole adapted model."""
         if self.answer_weight is None:
-            return super().compute_loss(model, inputs, return_outputs, **kwargs)
-        labels = inputs["labels"]
+            return Trainer.compute_loss(
+                self, model, inputs, return_outputs, num_items_in_batch
+            )
         rest = {k: v for k, v in inputs.items() if k != "labels"}
         outputs = model(**rest, use_cache=False)
-        loss = answer_weighted_loss(outputs.logits, labels, self.answer_weight)
+        loss = answer_weighted_loss(
+            outputs.logits, inputs["labels"], self.answer_weight
+        )
+        if num_items_in_batch is not None:  # the trainer adds up micro-batches
+            loss = loss / self.args.gradient_accumulation_steps
         return (loss, outputs) if return_outputs else loss
 
 
@@ -187,6 +215,16 @@ def lora_config(settings: AnswerSettings) -> LoraConfig:
         bias="none",
         task_type="CAUSAL_LM",
     )
+
+
+def adapted_model(settings: AnswerSettings) -> PeftModel:
+    """The base, in 4 bits if the settings say so, with a fresh adapter."""
+    model = load_model(settings.base, settings.load_in_4bit)
+    if settings.load_in_4bit:
+        model = prepare_model_for_kbit_training(
+            model, use_gradient_checkpointing=settings.gradient_checkpointing
+        )
+    return get_peft_model(model, lora_config(settings))
 
 
 def training_arguments(
@@ -267,17 +305,17 @@ def train(
     LabelIds(tokenizer, labels)
     builder = PromptBuilder(tokenizer, question, settings.prompt, settings.max_tokens)
     examples = build_examples(builder, rows, arm, seed)
+    if arm.epochs is not None:
+        settings = dataclasses.replace(settings, epochs=arm.epochs)
+    weight = settings.answer_weight if arm.answer_weight is None else arm.answer_weight
     set_seed(seed)
     trainer = AnswerTrainer(
-        model=load_model(settings.base, settings.load_in_4bit),
+        model=adapted_model(settings),
+        answer_weight=weight,
         args=training_arguments(settings, out / "checkpoints", seed, arm.neftune),
         train_dataset=to_dataset(examples),
-        peft_config=lora_config(settings),
         processing_class=tokenizer,
         callbacks=list(callbacks),
-    )
-    trainer.answer_weight = (
-        settings.answer_weight if arm.answer_weight is None else arm.answer_weight
     )
     checkpoints = out / "checkpoints"
     last = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None

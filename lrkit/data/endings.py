@@ -37,7 +37,7 @@ class Ending:
     n_problems: int
 
 
-# --- histories that leave nothing open ------------------------------------------------
+# --- histories that leave nothing open ----------------------------------------------
 def all_solved(s: Story) -> None:
     """Every problem is confirmed gone; the agent has the last word."""
     s.opening()
@@ -59,7 +59,7 @@ def all_but_last_solved(s: Story) -> None:
     s.ask_step(s.problems[-1])
 
 
-# --- histories that leave something open ------------------------------------------------
+# --- histories that leave something open ---------------------------------------------
 def something_open(s: Story) -> None:
     """Problems are worked on and at least the last stays open; ends with a customer."""
     s.opening()
@@ -123,7 +123,7 @@ def _fixed(s: Story) -> str:
     )
 
 
-# --- pairs: the same last message, two histories ----------------------------------------
+# --- pairs: the same last message, two histories -------------------------------------
 def closing_pair(family: str, yes: Story, no: Story, last: str):
     """Thanks, praise, goodbye...: after confirmed success, or with something open."""
     all_solved(yes)
@@ -175,7 +175,9 @@ def polarity_pair(family: str, yes: Story, no: Story, last: str):
     done_only = family == "yes_word" and no.chance(0.35)
     no.agent(no.form("a_check_done" if done_only else opposite[family]))
     q, ask_yes, ask_no = quote(last), yes.last_agent(), no.last_agent()
-    means = "is a step and no result" if done_only else f"is about {_open(no)} remaining"
+    means = (
+        "is a step and no result" if done_only else f"is about {_open(no)} remaining"
+    )
     return (
         ("answer_works", f"{q} answers {quote(ask_yes, 12)}, so {_open(yes)} is gone"),
         (
@@ -207,7 +209,7 @@ def chore_pair(family: str, yes: Story, no: Story, last: str):
     """ "Done": a last chore after success, or a step whose outcome is unknown."""
     all_solved(yes)
     yes.agent(yes.form("a_chore"))
-    evidence, why = step(no)
+    _, why = step(no)
     return (
         ("confirmed_earlier", f"before the chore the customer said {_fixed(yes)}"),
         ("step_done", f"{quote(last)} reports a step: {why}"),
@@ -237,7 +239,7 @@ PAIRS: dict[str, tuple[Callable, float]] = {
 }
 
 
-# --- singles ------------------------------------------------------------------------
+# --- singles -------------------------------------------------------------------------
 def explicit_fix(s: Story):
     """The customer names the fix in the last message."""
     all_but_last_solved(s)
@@ -282,8 +284,9 @@ def partial_fix(s: Story):
 
 def fixed_then_new(s: Story):
     """One problem is gone, then another comes up."""
-    first, new = s.problems[0], s.rng.choice(
-        [p for p in s.scenario.problems if p not in s.problems]
+    first, new = (
+        s.problems[0],
+        s.rng.choice([p for p in s.scenario.problems if p not in s.problems]),
     )
     s.problems, s.status = [first], {first.noun: s.status[first.noun]}
     all_but_last_solved(s)
@@ -324,7 +327,7 @@ SINGLE_LABEL = {
 }
 
 
-# --- making them ------------------------------------------------------------------------
+# --- making them ---------------------------------------------------------------------
 Told = tuple[Story, str, str, str, str]  # story, family, label, evidence, reason
 
 

@@ -1,0 +1,120 @@
+"""The figures of the workbook: one function each, colour-blind-safe, axes with units.
+
+Functions take plain tables and estimates and return the matplotlib figure; nothing is
+computed here that a claim rests on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from lrkit.study.stats import Estimate
+
+# Okabe and Ito's palette.
+BLUE, ORANGE, GREEN, PURPLE, GREY = (
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#666666",
+)
+
+
+def _axes(width: float = 7.5, height: float = 3.4):
+    fig, ax = plt.subplots(figsize=(width, height), dpi=110, layout="constrained")
+    ax.spines[["top", "right"]].set_visible(False)
+    return fig, ax
+
+
+def loss_curve(log: Sequence[Mapping], title: str = "Training loss") -> Figure:
+    """Loss over steps, from a trainer's log history."""
+    rows = [r for r in log if "loss" in r]
+    fig, ax = _axes()
+    ax.plot([r["step"] for r in rows], [r["loss"] for r in rows], color=BLUE)
+    ax.set(xlabel="optimizer step", ylabel="loss (nats per token)", title=title)
+    ax.set_ylim(bottom=0)
+    return fig
+
+
+def forest(
+    estimates: Mapping[str, Estimate],
+    xlabel: str,
+    reference: float | None = None,
+    title: str = "",
+    percent: bool = True,
+    highlight: Sequence[str] = (),
+) -> Figure:
+    """Values with 95 % intervals, one line each, top to bottom in the given order."""
+    k = 100 if percent else 1
+    fig, ax = _axes(height=0.9 + 0.36 * len(estimates))
+    for y, (name, e) in enumerate(estimates.items()):
+        color = ORANGE if name in highlight else BLUE
+        ax.plot([k * e.low, k * e.high], [y, y], color=color, lw=2)
+        ax.plot(k * e.value, y, "o", color=color, ms=6)
+        ax.annotate(
+            f"{k * e.value:+.1f}" if reference == 0 else f"{k * e.value:.1f}",
+            (k * e.value, y), xytext=(0, 6), textcoords="offset points",
+            ha="center", fontsize=8,
+        )  # fmt: skip
+    if reference is not None:
+        ax.axvline(k * reference, color=GREY, lw=1, ls="--")
+    ax.set_yticks(range(len(estimates)), list(estimates))
+    ax.set_ylim(len(estimates) - 0.4, -0.7)
+    ax.set(xlabel=xlabel, title=title)
+    return fig
+
+
+def probability_histogram(
+    p_yes: np.ndarray, labels: Sequence[str], title: str
+) -> Figure:
+    """How the probability of "yes" is spread, by true label."""
+    fig, ax = _axes()
+    labels = np.asarray(labels)
+    edges = np.linspace(0, 1, 21)
+    for label, color in (("no", ORANGE), ("yes", BLUE)):
+        ax.hist(
+            p_yes[labels == label], edges, color=color, alpha=0.6,
+            label=f"true label: {label}",
+        )  # fmt: skip
+    ax.set(xlabel="P(yes) of the first token", ylabel="conversations", title=title)
+    ax.legend(frameon=False, loc="upper center")
+    return fig
+
+
+def bars(
+    values: Mapping[str, float],
+    xlabel: str,
+    title: str = "",
+    colors: Sequence[str] | None = None,
+    fmt: str = "{:.3g}",
+) -> Figure:
+    """Horizontal bars with their values written at the end."""
+    fig, ax = _axes(height=0.9 + 0.33 * len(values))
+    names, v = list(values), list(values.values())
+    ax.barh(range(len(v)), v, color=colors or BLUE)
+    for y, x in enumerate(v):
+        ax.annotate(
+            fmt.format(x), (x, y), xytext=(4, 0), textcoords="offset points",
+            va="center", fontsize=8,
+        )  # fmt: skip
+    ax.set_yticks(range(len(v)), names)
+    ax.invert_yaxis()
+    ax.set_xlim(right=max(v) * 1.12 if max(v) > 0 else 1)
+    ax.set(xlabel=xlabel, title=title)
+    return fig
+
+
+def label_counts(table: pd.DataFrame, title: str) -> Figure:
+    """Stacked bars of labels per row of a crosstab with columns "yes" and "no"."""
+    fig, ax = _axes(height=0.9 + 0.27 * len(table))
+    ax.barh(table.index, table["yes"], color=BLUE, label="yes")
+    ax.barh(table.index, table["no"], left=table["yes"], color=ORANGE, label="no")
+    ax.invert_yaxis()
+    ax.set(xlabel="conversations", title=title)
+    ax.legend(frameon=False)
+    return fig

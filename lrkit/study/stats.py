@@ -1,0 +1,124 @@
+"""Intervals and paired differences over questions; what a null result could have seen.
+
+Rows of a contrastive pair are not independent, so everything that resamples takes
+clusters. Bootstrap intervals are percentile intervals with a fixed random seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+N_BOOT = 4000
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its 95 % interval and the number of questions behind it."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+    def __str__(self) -> str:
+        return f"{self.value:+.3f} [{self.low:+.3f}, {self.high:+.3f}] (n={self.n})"
+
+    def percent(self) -> str:
+        """As "71.9 % [66.7, 76.5]"."""
+        v, a, b = 100 * self.value, 100 * self.low, 100 * self.high
+        return f"{v:.1f} % [{a:.1f}, {b:.1f}]"
+
+
+def proportion(correct: Sequence[bool]) -> Estimate:
+    """A proportion with its Wilson interval.
+
+    Raises:
+        ValueError: for no questions.
+    """
+    correct = np.asarray(correct, dtype=bool)
+    if correct.size == 0:
+        raise ValueError("no questions to estimate a proportion from.")
+    test = stats.binomtest(int(correct.sum()), correct.size)
+    ci = test.proportion_ci(0.95, method="wilson")
+    return Estimate(float(correct.mean()), ci.low, ci.high, correct.size)
+
+
+def _cluster_index(n: int, clusters: Sequence | None) -> list[np.ndarray]:
+    if clusters is None:
+        return [np.array([i]) for i in range(n)]
+    names: dict = {}
+    for i, c in enumerate(clusters):
+        # an empty cluster name means "alone"
+        names.setdefault(c if c not in ("", None) else ("alone", i), []).append(i)
+    return [np.array(v) for v in names.values()]
+
+
+def paired_difference(
+    a: np.ndarray,
+    b: np.ndarray,
+    clusters: Sequence | None = None,
+    seed: int = 0,
+    n_boot: int = N_BOOT,
+) -> Estimate:
+    """Mean of a - b over the same questions, with a bootstrap interval.
+
+    Args:
+        a, b: [questions] or [random seeds, questions] of scores (0/1 or real). With
+            several random seeds, seeds are resampled as well, of each arm apart.
+        clusters: a name per question; questions of one name are resampled together,
+            "" stands alone.
+
+    Raises:
+        ValueError: when the questions do not match.
+    """
+    a, b = np.atleast_2d(np.asarray(a, float)), np.atleast_2d(np.asarray(b, float))
+    if a.shape[1] != b.shape[1]:
+        raise ValueError(
+            f"paired scores need the same questions: {a.shape[1]} and {b.shape[1]}."
+        )
+    rng = np.random.default_rng(seed)
+    groups = _cluster_index(a.shape[1], clusters)
+    sums_a = np.stack([a[:, g].sum(1) for g in groups], 1)  # [seeds, clusters]
+    sums_b = np.stack([b[:, g].sum(1) for g in groups], 1)
+    sizes = np.array([len(g) for g in groups])
+    draws = np.empty(n_boot)
+    for k in range(n_boot):
+        pick = rng.integers(0, len(groups), len(groups))
+        rows_a = rng.integers(0, len(a), len(a))
+        rows_b = rng.integers(0, len(b), len(b))
+        total = sizes[pick].sum()
+        draws[k] = (
+            sums_a[np.ix_(rows_a, pick)].sum(1).mean()
+            - sums_b[np.ix_(rows_b, pick)].sum(1).mean()
+        ) / total
+    low, high = np.quantile(draws, [0.025, 0.975])
+    return Estimate(float(a.mean() - b.mean()), float(low), float(high), a.shape[1])
+
+
+def mean_estimate(
+    a: np.ndarray, clusters: Sequence | None = None, seed: int = 0
+) -> Estimate:
+    """Mean over questions (and random seeds) with the same bootstrap."""
+    a = np.atleast_2d(np.asarray(a, float))
+    return paired_difference(a, np.zeros((1, a.shape[1])), clusters, seed)
+
+
+def detectable_difference(n: int, disagreement: float, power: float = 0.8) -> float:
+    """Smallest paired difference in accuracy seen with `power` at the 5 % level.
+
+    Args:
+        n: questions answered by both.
+        disagreement: share of questions on which exactly one of the two is right.
+    """
+    z = stats.norm.ppf(0.975) + stats.norm.ppf(power)
+    return float(z * np.sqrt(disagreement / n))
+
+
+def questions_needed(difference: float, disagreement: float, power: float = 0.8) -> int:
+    """Questions it takes to see a paired difference; inverse of the above."""
+    z = stats.norm.ppf(0.975) + stats.norm.ppf(power)
+    return int(np.ceil(disagreement * (z / difference) ** 2))
