@@ -18,12 +18,10 @@ SEEDS = range(200)
 # What may leave something open after a message that only closes the chat.
 UNSETTLED = {"step_pending", "waiting", "agent_claim"}
 CLOSING = {"yes": {"confirmed_earlier"}, "no": UNSETTLED}
+SETTLING = {"yes": {"fix_stated"}, "no": {"other_open"}}
 EVIDENCE = {
-    **dict.fromkeys(("ack", "praise", "bye", "contact_again", "chitchat"), CLOSING),
-    **dict.fromkeys(
-        ("works", "specific_works", "x_works"),
-        {"yes": {"fix_stated"}, "no": {"other_open"}},
-    ),
+    **{f: CLOSING for f in ("ack", "praise", "bye", "contact_again", "chitchat")},
+    **{f: SETTLING for f in ("works", "specific_works", "x_works")},
     "no_word_bare": {"yes": {"nothing_else"}, "no": {"answer_broken"}},
     "yes_word": {"yes": {"answer_works"}, "no": {"answer_broken", "step_done"}},
     "no_word": {"yes": {"answer_works"}, "no": {"answer_broken"}},

@@ -1,13 +1,15 @@
 """Which token ids count as which label, asked of the tokenizer at hand.
 
-For each label: every casing, with and without a leading space or newline, that is a
-single token; and, where a label is longer, its first token if no other label shares
-it. A token that two labels share raises. No list of ids is hard-coded anywhere.
+For each label: the token that its answer begins with; every casing, with and without a
+leading space or newline, that is a single token; and, where a spelling is longer, its
+first token if no other label shares it. Labels that begin with the same token raise. No
+list of ids is hard-coded anywhere.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import combinations
 
 import torch
 from transformers import PreTrainedTokenizerBase
@@ -53,37 +55,28 @@ class LabelIds:
     def __init__(self, tokenizer: PreTrainedTokenizerBase, labels: Sequence[str]):
         if len(labels) < 2 or len(set(labels)) != len(labels):
             raise ValueError(f"need two or more different labels, got {labels!r}.")
+        if not all(label.strip() for label in labels):
+            raise ValueError(f"a label must be a word, got {labels!r}.")
         self.labels = tuple(labels)
-        single: dict[str, set[int]] = {}
-        first: dict[str, set[int]] = {}
+        # Ids that mean a label for certain: how its answer begins as it is trained, and
+        # spellings that are one token. Beginnings of longer spellings only may mean it.
+        certain = {label: {encode_inner(tokenizer, label)[0]} for label in labels}
+        possible: dict[str, set[int]] = {label: set() for label in labels}
         for label in labels:
-            single[label], first[label] = set(), set()
             for variant in surface_variants(label):
                 ids = _ids_at_start(tokenizer, variant)
-                if not ids:
-                    continue
-                (single if len(ids) == 1 else first)[label].add(ids[0])
-        for label in labels:
-            for other in labels:
-                if label < other and single[label] & single[other]:
-                    self._refuse(tokenizer, label, other, single[label] & single[other])
+                (certain if len(ids) == 1 else possible)[label].add(ids[0])
+        for label, other in combinations(sorted(labels), 2):
+            if shared := certain[label] & certain[other]:
+                self._refuse(tokenizer, label, other, shared)
         self.ids: dict[str, list[int]] = {}
         for label in labels:
             others = set().union(
-                *(single[o] | first[o] for o in labels if o != label)
+                *(certain[o] | possible[o] for o in labels if o != label)
             )
-            mine = single[label] | (first[label] - others)
-            if not single[label]:
-                own = encode_inner(tokenizer, label)[0]
-                if own in others:
-                    other = next(
-                        o for o in labels if o != label and own in single[o] | first[o]
-                    )
-                    self._refuse(tokenizer, label, other, {own})
             # A bare piece such as " " or "\n" says nothing about a label.
-            self.ids[label] = sorted(
-                i for i in mine if tokenizer.decode([i]).strip() != ""
-            )
+            worded = {i for i in possible[label] if tokenizer.decode([i]).strip()}
+            self.ids[label] = sorted(certain[label] | (worded - others))
         self.texts = {
             i: tokenizer.convert_ids_to_tokens(i)
             for ids in self.ids.values()

@@ -100,7 +100,7 @@ ANSWER_LAST = re.compile(r"so in the end, (yes|no)\b")
 
 @torch.inference_mode()
 def decode(
-    model: OneTokenClassifier, messages: list[str], max_new_tokens: int = 96
+    model: OneTokenClassifier, messages: list[str], max_new_tokens: int = 120
 ) -> tuple[list[str], list[int]]:
     """Greedy completions of whole prompts, in batches, and their numbers of tokens."""
     prompts = model.prompts(messages)
