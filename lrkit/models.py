@@ -18,6 +18,7 @@ from functools import cache
 from pathlib import Path
 
 import torch
+from bitsandbytes.nn import Linear4bit
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -104,7 +105,7 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
 
 def load_model(name: str, load_in_4bit: bool = False) -> PreTrainedModel:
     """A causal LM on this machine's device, in its dtype or in 4 bits (NF4)."""
-    return AutoModelForCausalLM.from_pretrained(
+    model = AutoModelForCausalLM.from_pretrained(
         model_path(name),
         quantization_config=quantization(load_in_4bit),
         dtype=compute_dtype(),
@@ -112,3 +113,10 @@ def load_model(name: str, load_in_4bit: bool = False) -> PreTrainedModel:
         use_safetensors=True,
         trust_remote_code=False,
     )
+    for module in model.modules():
+        if isinstance(module, Linear4bit):
+            # On CPUs with fast bf16, bitsandbytes repacks the weights at the first
+            # scoring: from then on results are rounded to bf16, depend on the batch and
+            # on the machine, and no gradient flows any more.
+            module.support_avx512bf16_for_cpu = False
+    return model

@@ -6,6 +6,8 @@ import os
 import pytest
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# On every machine the tests compute the same: on the CPU, unless told otherwise.
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
 
 @pytest.fixture(scope="session")
@@ -38,7 +40,9 @@ def mistral():
     pieces = SentencePieceProcessor(model_proto=model.read_bytes())
     ids = range(pieces.vocab_size())
     vocab = {pieces.id_to_piece(i): i for i in ids}
-    merges = generate_merges(vocab, {pieces.id_to_piece(i): pieces.get_score(i) for i in ids})
+    merges = generate_merges(
+        vocab, {pieces.id_to_piece(i): pieces.get_score(i) for i in ids}
+    )
     return LlamaTokenizer(
         vocab=vocab,
         merges=merges,
@@ -73,3 +77,59 @@ def gpt2(chatml):
 def tokenizer(request):
     """Each of the three tokenizers in turn."""
     return request.getfixturevalue(request.param)
+
+
+def save_base(model, tokenizer, folder):
+    """A random model as a local snapshot, as a hub id would be downloaded."""
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="session")
+def tiny_llama(chatml, tmp_path_factory):
+    """Folder of a random Llama of 2 layers, width 64, with the ChatML tokenizer.
+
+    Its weights are ten times the usual size, so that its answers depend strongly on
+    all that it reads: a mask or a position that is wrong shows.
+    """
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(chatml),
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=768,
+        initializer_range=0.2,
+        tie_word_embeddings=False,
+        bos_token_id=None,
+        eos_token_id=chatml.eos_token_id,
+        pad_token_id=chatml.pad_token_id,
+    )
+    folder = tmp_path_factory.mktemp("tiny-llama")
+    return save_base(LlamaForCausalLM(config), chatml, folder)
+
+
+@pytest.fixture(scope="session")
+def tiny_gpt2(gpt2, tmp_path_factory):
+    """Folder of a random GPT-2 of 2 layers, width 64: learned positions, tied head."""
+    import torch
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    torch.manual_seed(0)
+    config = GPT2Config(
+        vocab_size=len(gpt2),
+        n_embd=64,
+        n_layer=2,
+        n_head=2,
+        n_positions=1024,
+        initializer_range=0.2,
+        bos_token_id=gpt2.bos_token_id,
+        eos_token_id=gpt2.eos_token_id,
+    )
+    folder = tmp_path_factory.mktemp("tiny-gpt2")
+    return save_base(GPT2LMHeadModel(config), gpt2, folder)

@@ -223,17 +223,63 @@ def test_a_json_row_without_a_value_is_a_row_with_an_empty_one(tmp_path):
     assert "row 3 (id 'z'), column 'running_message': empty" in said
 
 
-def test_a_csv_row_with_a_cell_too_few_has_an_empty_one(tmp_path):
+@pytest.mark.parametrize("cells", ["1,hello", "1,hello,yes,no", "1,hello,yes,"])
+def test_a_csv_row_of_another_length_is_refused_even_where_all_are(tmp_path, cells):
     path = tmp_path / "chats.csv"
-    path.write_text("id,running_message,label,reason\n1,hello,yes\n")
-    said = refusal(path, need_reason=True)
-    assert "row 1 (id '1'), column 'reason': empty" in said
+    path.write_text(f"id,running_message,label\n{cells}\n{cells}\n")
+    said = refusal(path)
+    for row in (1, 2):
+        assert f"row {row} (line {row + 1}): {cells.count(',') + 1} cells" in said
 
 
-def test_a_csv_row_with_a_cell_too_many_is_refused_with_its_line(tmp_path):
+def test_a_stray_quote_swallows_no_row(tmp_path):
     path = tmp_path / "chats.csv"
-    path.write_text("id,running_message,label\n1,hello,yes\n2,well, hello,yes\n")
-    assert "line 3" in refusal(path)
+    path.write_text('id,running_message,label\n1,"hello,yes\n2,"hi",no\n3,x,no\n')
+    assert "line 3: not a CSV table" in refusal(path)
+
+
+def test_a_column_that_is_there_twice_is_refused(tmp_path):
+    path = tmp_path / "chats.csv"
+    path.write_text("id,running_message,label,label\n1,hello,yes,no\n")
+    assert "column 'label' is there 2 times" in refusal(path)
+
+
+@pytest.mark.parametrize("text", ["", "\n", "id,running_message,label\n"])
+def test_a_file_without_rows_is_refused(tmp_path, text):
+    path = tmp_path / "chats.csv"
+    path.write_text(text)
+    assert "no row" in refusal(path)
+
+
+@pytest.mark.parametrize("line", ["5", "[1, 2]", '"text"', "null"])
+def test_json_that_is_no_object_is_refused_with_its_line(tmp_path, line):
+    path = tmp_path / "chats.jsonl"
+    path.write_text(f"{as_jsonl(ROWS)}{line}\n{{", "utf-8")
+    said = refusal(path)
+    assert f"line 4: a JSON object was expected, this is {line!r}" in said
+    assert "line 5: not JSON" in said
+
+
+@pytest.mark.parametrize("mark", ["\u2028", "\u2029", "\x85", "\x0b", "\x1e"])
+def test_unusual_line_separators_are_text(save, mark):
+    rows = changed(1, running_message=f"Customer: one{mark}two")
+    assert read_rows(save(rows)).to_dict("records") == rows
+
+
+def test_a_missing_id_turns_no_other_id_into_a_fraction(tmp_path):
+    path = tmp_path / "chats.jsonl"
+    path.write_text(
+        '{"id": 1, "running_message": "x", "label": "?"}\n{"label": "no"}\n'
+    )
+    assert "row 1 (id '1'), column 'label'" in refusal(path)
+
+
+def test_missing_values_of_a_table_are_empty():
+    table = pd.DataFrame([{"id": "1", "running_message": None, "label": "yes"}])
+    with pytest.raises(
+        BadRows, match=r"row 1 \(id '1'\), column 'running_message': empty"
+    ):
+        check_rows(table)
 
 
 def test_semicolons_instead_of_commas_are_seen_in_the_message(tmp_path):

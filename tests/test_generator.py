@@ -257,3 +257,31 @@ def test_pretraining_never_asks_the_question_nor_gives_its_answer():
         asked = system["content"].split(f"\n\n{pretraining.FENCE}\n")[0]
         assert asked in pretraining.ASK_NOTE + pretraining.ASK_NEXT
         assert "because in the end" not in assistant["content"]
+
+
+@pytest.mark.parametrize("family", ["yes_word", "no_word"])
+def test_a_customer_reports_the_step_that_was_asked_for(family):
+    """Just before the question that the last word answers."""
+    for told in pairs(family):
+        for story, *_ in told:
+            steps = {s.do: s for s in story.problems[-1].steps}
+            ask, done = story.turns[-4][1], normalised(story.turns[-3][1])
+            (step,) = [s for do, s in steps.items() if do in ask]
+            if story.persona.typo == 0 and story.persona.shorthand == 0:
+                assert any(normalised(d) in done for d in step.done)
+
+
+def normalised(text):
+    return "".join(c for c in text.lower() if c.isalpha())
+
+
+def test_a_reason_quotes_the_agents_question_and_not_the_comfort_before_it():
+    for _, (no, _, _, _, reason) in pairs("found"):
+        asked = next(a for a in no.scenario.locate if no.turns[-2][1].endswith(a))
+        assert quote(asked, 12) in reason
+
+
+def test_a_new_problem_is_in_the_state():
+    for story, *_ in singles("fixed_then_new"):
+        assert len(story.problems) == len(story.status) == 2
+        assert story.problems[-1].noun in story.open_problems()

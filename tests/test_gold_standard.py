@@ -19,15 +19,7 @@ from lrkit.data import banks, build, conversations, pretraining
 
 EVALUATION = ("validation", "calibration", "test")
 
-# Phrases that two banks of different splits coined independently, normalised. Two of
-# them reached the files (one row of calibration, one of test; see data/README.md).
-COINED_TWICE = {
-    "hardware acceleration is off",
-    "the case is off",
-    "new batteries are in",
-    "wipe the screen with a dry cloth",
-    "not right now",
-}
+COINED_TWICE: set[str] = set()  # phrases known to be in two banks; keep it empty
 # What everybody writes, found in hand_written and in the generated chats alike.
 EVERYDAY = {"you too bye", "still the same"}
 

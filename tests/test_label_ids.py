@@ -197,7 +197,9 @@ def test_long_labels_are_read_by_first_tokens_that_differ():
     assert texts == {"resolved by us": {"re", "R"}, "open": {"o", "O"}}
 
 
-@pytest.mark.parametrize("labels", [[], ["yes"], ["yes", "yes"], ["yes", " "], ["", "no"]])
+@pytest.mark.parametrize(
+    "labels", [[], ["yes"], ["yes", "yes"], ["yes", " "], ["", "no"]]
+)
 def test_sets_that_are_no_labels_are_refused(chatml, labels):
     with pytest.raises(ValueError, match=r"two or more different|must be a word"):
         LabelIds(chatml, labels)

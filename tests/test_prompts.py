@@ -171,7 +171,7 @@ def test_the_full_prompt_is_that_of_the_source(chatml):
         '\nAnswer "yes" or "no": Is the Customer saying that all of their technical '
         "problems have been resolved?\n\n1. Understand the customer's issues so that it",
         "2. Analyze the customer's responses: Look for phrases like \"it's working now\"",
-        "3. Identify keywords indicating problem resolution: Words like \"resolved\", ",
+        '3. Identify keywords indicating problem resolution: Words like "resolved", ',
         "4. Make a decision based on the analysis.\n5. Document the reasoning and decis",
         "### NOTE:\n- If the customer states that there is nothing else we can help with",
         'any intermediate step but not their entire problem, answer: "no"\n- Usually, ',
@@ -274,7 +274,15 @@ def test_the_other_order_ends_with_the_label(tokenizer):
 
 @pytest.mark.parametrize(
     "text",
-    ["", " \n ", "\ud800", "a\udfffb \ud83d", "\x00\x01", "\u2028\u200b\ufeff", "👩‍🚀" * 50],
+    [
+        "",
+        " \n ",
+        "\ud800",
+        "a\udfffb \ud83d",
+        "\x00\x01",
+        "\u2028\u200b\ufeff",
+        "👩‍🚀" * 50,
+    ],
     ids=ascii,
 )
 def test_awkward_text_makes_a_prompt_like_any_other(tokenizer, text):

@@ -172,8 +172,8 @@ class OneTokenClassifier(ClassifierMixin, BaseEstimator):
         folder = Path(folder)
         if not (folder / CARD).is_file():
             raise FileNotFoundError(
-                f"{folder} holds no finished adapter ({CARD} is missing): train one, or "
-                "check the path."
+                f"{folder} holds no finished adapter ({CARD} is missing): train one, "
+                "or check the path."
             )
         card = json.loads((folder / CARD).read_text())
         self = cls(
@@ -233,6 +233,7 @@ class OneTokenClassifier(ClassifierMixin, BaseEstimator):
 
         Raises:
             TypeError: for a single string in place of a list.
+            ValueError: for an empty list.
             PromptTooLong: naming the rows that exceed the context.
         """
         if isinstance(messages, str):
@@ -240,6 +241,8 @@ class OneTokenClassifier(ClassifierMixin, BaseEstimator):
                 "expected a list of conversations, got one string: pass [text]."
             )
         prompts = [self.builder_.prompt(m) for m in messages]
+        if not prompts:
+            raise ValueError("expected at least one conversation, got none.")
         names = [f"row {i}" for i in range(len(prompts))]
         self.builder_.check_lengths(names, [Example(p, []) for p in prompts])
         return prompts
@@ -255,11 +258,7 @@ class OneTokenClassifier(ClassifierMixin, BaseEstimator):
             self.model_, self.prompts(messages), self.tokenizer_.pad_token_id,
             self.batch_tokens,
         )  # fmt: skip
-        proba, mass = (t.numpy() for t in self.label_ids_.probabilities(logits))
-        if not np.isfinite(proba).all():
-            raise FloatingPointError(
-                "the model returned NaN for some rows: load it in float32 or bfloat16."
-            )
+        proba, mass = self._probabilities(logits)
         best = proba.argmax(1)
         columns = {f"p_{c}": proba[:, k] for k, c in enumerate(self.classes_)}
         return pd.DataFrame(
@@ -267,6 +266,14 @@ class OneTokenClassifier(ClassifierMixin, BaseEstimator):
             | {"label_mass": mass}
             | columns
         )
+
+    def _probabilities(self, logits: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+        proba, mass = (t.numpy() for t in self.label_ids_.probabilities(logits))
+        if not np.isfinite(proba).all():
+            raise FloatingPointError(
+                "the model returned NaN for some rows: load it in float32 or bfloat16."
+            )
+        return proba, mass
 
     def predict_proba(self, messages: Sequence[str]) -> np.ndarray:
         """[rows, classes]: probabilities in the order of `classes_`."""
@@ -299,14 +306,22 @@ class OneTokenClassifier(ClassifierMixin, BaseEstimator):
             max_new_tokens: longest reason.
 
         Returns:
-            `label`, `confidence`, `label_mass`, `reason` (text after the label).
+            `label`, `confidence` (the probability of this label), `label_mass`,
+            `reason` (text after the label).
+
+        Raises:
+            ValueError: for a label that is none of `classes_`.
         """
+        if label is not None and label not in self.classes_:
+            known = ", ".join(self.classes_)
+            raise ValueError(f"no label {label!r}: choose one of {known}.")
         (prompt,) = self.prompts([message])
         ids = torch.tensor([prompt], device=self.model_.device)
         out = self.model_(input_ids=ids, use_cache=True, logits_to_keep=1)
-        proba, mass = self.label_ids_.probabilities(out.logits[:, -1].cpu())
-        best = int(proba[0].argmax())
-        answer = str(self.classes_[best]) if label is None else label
+        proba, mass = self._probabilities(out.logits[:, -1].float().cpu())
+        names = self.classes_.tolist()
+        chosen = proba[0].argmax() if label is None else names.index(label)
+        answer = names[chosen]
         answer_ids = encode_inner(self.tokenizer_, answer)
         started = torch.tensor([prompt + answer_ids], device=self.model_.device)
         written = self.model_.generate(
@@ -323,7 +338,7 @@ class OneTokenClassifier(ClassifierMixin, BaseEstimator):
         )
         return {
             "label": answer,
-            "confidence": float(proba[0, best]),
+            "confidence": float(proba[0, chosen]),
             "label_mass": float(mass[0]),
             "reason": text.removeprefix(",").strip(),
         }

@@ -16,10 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import peft
 import torch
-import transformers
-import trl
 from datasets import Dataset
 from peft import (
     LoraConfig,
@@ -27,16 +24,23 @@ from peft import (
     get_peft_model,
     prepare_model_for_kbit_training,
 )
-from transformers import Trainer, TrainerCallback, set_seed
-from transformers.trainer_utils import get_last_checkpoint
+from transformers import PrinterCallback, Trainer, TrainerCallback, set_seed
 from trl import SFTConfig, SFTTrainer
 
 from lrkit.answer.label_ids import LabelIds
 from lrkit.answer.prompts import QUESTION, Example, PromptBuilder
-from lrkit.models import compute_dtype, device, fast_bf16, load_model, load_tokenizer
+from lrkit.answer.run_folder import (
+    CARD,
+    RUN,
+    check_folder,
+    last_checkpoint,
+    run_identity,
+    write_card,
+    write_json,
+)
+from lrkit.data.conversations import check_rows
+from lrkit.models import device, fast_bf16, load_model, load_tokenizer
 from lrkit.profiles import AnswerSettings
-
-CARD = "answer.json"
 
 
 @dataclass(frozen=True)
@@ -131,12 +135,12 @@ def build_examples(
 
 
 def to_dataset(examples: Sequence[Example]) -> Dataset:
-    """Pre-tokenised rows for `SFTTrainer`: `input_ids` and `completion_mask`."""
+    """Pre-tokenised rows for `SFTTrainer`: `labels` are -100 over the prompt."""
     return Dataset.from_list(
         [
             {
                 "input_ids": e.prompt + e.completion,
-                "completion_mask": [0] * len(e.prompt) + [1] * len(e.completion),
+                "labels": [-100] * len(e.prompt) + e.completion,
             }
             for e in examples
         ]
@@ -177,6 +181,9 @@ class AnswerTrainer(SFTTrainer):
     the model's own logits, adapter included, so its check is kept from seeing the head
     while the trainer is built. With `answer_weight` the answer token gets a fixed share
     of the loss; without, it is the plain mean over supervised tokens.
+
+    TRL also rounds the adapter of a 4-bit base to bfloat16, in which most steps of size
+    5e-5 are lost; here it stays in float32, as in the source.
     """
 
     def __init__(self, model: PeftModel, answer_weight: float | None = None, **kwargs):
@@ -185,23 +192,30 @@ class AnswerTrainer(SFTTrainer):
             super().__init__(model=model, **kwargs)
         finally:
             del model.get_output_embeddings
+        for weight in model.parameters():
+            if weight.requires_grad:
+                weight.data = weight.data.float()
         self.answer_weight = answer_weight
 
     def compute_loss(
         self, model, inputs, return_outputs=False, num_items_in_batch=None
     ):
         """Cross-entropy of the completion, from logits of the whole adapted model."""
+        labels = inputs["labels"]
+        # The head, a quarter of a small model's work, is applied where completions are:
+        # from the column that predicts the first of them.
+        start = max(int((labels != -100).int().argmax(1).min()) - 1, 0)
+        labels = labels[:, start:]
+        kept = {"logits_to_keep": labels.shape[1], "use_cache": False}
         if self.answer_weight is None:
+            kept["labels"] = labels
             return Trainer.compute_loss(
-                self, model, inputs, return_outputs, num_items_in_batch
+                self, model, inputs | kept, return_outputs, num_items_in_batch
             )
-        rest = {k: v for k, v in inputs.items() if k != "labels"}
-        outputs = model(**rest, use_cache=False)
-        loss = answer_weighted_loss(
-            outputs.logits, inputs["labels"], self.answer_weight
-        )
+        outputs = model(**{k: v for k, v in inputs.items() if k != "labels"}, **kept)
+        loss = answer_weighted_loss(outputs.logits, labels, self.answer_weight)
         if num_items_in_batch is not None:  # the trainer adds up micro-batches
-            loss = loss / self.args.gradient_accumulation_steps
+            loss = loss / self.current_gradient_accumulation_steps
         return (loss, outputs) if return_outputs else loss
 
 
@@ -253,9 +267,9 @@ def training_arguments(
         use_cpu=not on_gpu,
         gradient_checkpointing=settings.gradient_checkpointing,
         neftune_noise_alpha=settings.neftune_alpha if neftune else None,
-        completion_only_loss=True,
         packing=False,
         max_length=None,  # lengths were checked; nothing may be cut
+        train_sampling_strategy="group_by_length",  # a third less padding
         logging_steps=5,
         logging_nan_inf_filter=False,
         save_strategy="steps",
@@ -283,7 +297,7 @@ def train(
     """Train an adapter into folder `out` and return the trainer's log.
 
     A run that was killed goes on from its last checkpoint when called again with the
-    same arguments; a finished one is not repeated.
+    same arguments; a finished one is not repeated. Other arguments need another folder.
 
     Args:
         rows: `id`, `running_message`, `label`[, `reason`], see `check_rows`.
@@ -296,15 +310,21 @@ def train(
         callbacks: further callbacks of the trainer, e.g. a progress bar.
 
     Raises:
-        PromptTooLong, LabelCollision: see `prompts` and `label_ids`.
+        ValueError: when `out` holds a run with other arguments.
+        BadRows, PromptTooLong, LabelCollision: see `check_rows`, `prompts` and
+            `label_ids`; all before a model is loaded.
     """
     out = Path(out)
+    check_rows(rows, labels, need_reason=arm.order != "label")
+    identity = run_identity(rows, settings, arm, labels, question, seed)
+    check_folder(out, identity)
     if (out / CARD).is_file():
         return json.loads((out / "log.json").read_text())
     tokenizer = load_tokenizer(settings.base)
     LabelIds(tokenizer, labels)
     builder = PromptBuilder(tokenizer, question, settings.prompt, settings.max_tokens)
     examples = build_examples(builder, rows, arm, seed)
+    write_json(out / RUN, identity)
     if arm.epochs is not None:
         settings = dataclasses.replace(settings, epochs=arm.epochs)
     weight = settings.answer_weight if arm.answer_weight is None else arm.answer_weight
@@ -317,45 +337,12 @@ def train(
         processing_class=tokenizer,
         callbacks=list(callbacks),
     )
-    checkpoints = out / "checkpoints"
-    last = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
-    trainer.train(resume_from_checkpoint=last)
-    trainer.save_model(str(out))
+    trainer.remove_callback(PrinterCallback)  # the caller's callbacks say what is shown
+    trainer.train(resume_from_checkpoint=last_checkpoint(out / "checkpoints"))
+    # PEFT would add the base's own embedding and head, because the head is a target.
+    trainer.model.save_pretrained(str(out), save_embedding_layers=False)
     tokenizer.save_pretrained(out)
     log = trainer.state.log_history
-    (out / "log.json").write_text(json.dumps(log))
+    write_json(out / "log.json", log)
     write_card(out, settings, arm, labels, question, seed, len(rows))
     return log
-
-
-def write_card(
-    out: Path,
-    settings: AnswerSettings,
-    arm: Arm,
-    labels: Sequence[str],
-    question: str,
-    seed: int,
-    n_rows: int,
-) -> None:
-    """Write `answer.json`: all that is needed to load and to repeat. Written last, so
-    that its presence means a finished run."""
-    card = {
-        "base": settings.base,
-        "load_in_4bit": settings.load_in_4bit,
-        "prompt": settings.prompt,
-        "max_tokens": settings.max_tokens,
-        "question": question,
-        "labels": list(labels),
-        "arm": arm.name,
-        "order": arm.order,
-        "seed": seed,
-        "rows": n_rows,
-        "dtype": str(compute_dtype()),
-        "versions": {
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-            "peft": peft.__version__,
-            "trl": trl.__version__,
-        },
-    }
-    (out / CARD).write_text(json.dumps(card, indent=1) + "\n")

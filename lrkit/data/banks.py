@@ -111,6 +111,11 @@ def _scenario(raw: dict) -> Scenario:
     )
 
 
+def _read_yaml(text: str):
+    """By libyaml where PyYAML has it: ten times faster, and the banks are large."""
+    return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+
+
 @cache
 def scenarios(folder_name: str = "scenarios") -> tuple[Scenario, ...]:
     """All scenarios of one folder of the banks, ordered by id."""
@@ -118,17 +123,24 @@ def scenarios(folder_name: str = "scenarios") -> tuple[Scenario, ...]:
     found = []
     for path in sorted(folder.iterdir(), key=lambda p: p.name):
         if path.name.endswith(".yaml"):
-            found += [_scenario(r) for r in yaml.safe_load(path.read_text("utf-8"))]
+            found += [_scenario(r) for r in _read_yaml(path.read_text("utf-8"))]
     return tuple(sorted(found, key=lambda s: s.id))
 
 
 @cache
-def forms() -> dict[str, tuple[tuple[str, str], ...]]:
-    """All forms: family -> tuple of `(form id, text)`, ids like "ack:07"."""
+def forms(retired: bool = False) -> dict[str, tuple[tuple[str, str], ...]]:
+    """All forms: family -> tuple of `(form id, text)`, ids like "ack:07".
+
+    Args:
+        retired: the withdrawn lines in place of those in use. They are dealt to splits
+            with the others, so that withdrawing one moves no other line.
+    """
     text = (files("lrkit.data") / "banks" / "forms.yaml").read_text("utf-8")
+    families = _read_yaml(text)
+    withdrawn = families.pop("retired", {})
     return {
         family: tuple((f"{family}:{i:02d}", line) for i, line in enumerate(lines))
-        for family, lines in yaml.safe_load(text).items()
+        for family, lines in (withdrawn if retired else families).items()
     }
 
 
@@ -160,8 +172,10 @@ def bank(split: str) -> Bank:
     mine: dict[str, tuple[tuple[str, str], ...]] = {}
     k = SPLITS.index(split)
     for family, lines in forms().items():
-        order = _shuffled(lines, key=lambda x: x[1].lower())
+        withdrawn = forms(retired=True).get(family, ())
+        order = _shuffled((*lines, *withdrawn), key=lambda x: x[1].lower())
         cuts = [round(sum(FORM_SHARES[:i]) * len(order)) for i in range(5)]
-        mine[family] = tuple(order[cuts[k] : cuts[k + 1]])
+        dealt = order[cuts[k] : cuts[k + 1]]
+        mine[family] = tuple(form for form in dealt if form not in withdrawn)
     own = tuple(s for s in scenarios() if split_of_scenario(s.id) == split)
     return Bank(split, own, mine)

@@ -7,8 +7,10 @@ row, column and what is wrong; nothing is dropped or repaired silently.
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Sequence
+from io import StringIO
 from pathlib import Path
 
 import pandas as pd
@@ -46,24 +48,65 @@ def _read_text(path: Path) -> str:
         ) from None
 
 
+def _json_rows(text: str) -> tuple[list[dict], list[str]]:
+    """The objects of JSON lines, and what is wrong with the other lines.
+
+    Lines end at "\\n" only: JSON text may hold U+2028 and its like as they are.
+    """
+    rows, problems = [], []
+    for n, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as e:
+            problems.append(f"line {n}: not JSON ({e.msg})")
+            continue
+        if not isinstance(row, dict):
+            problems.append(
+                f"line {n}: a JSON object was expected, this is {line!r:.40}"
+            )
+            continue
+        # An absent number must not turn its column into floats ("1" into "1.0").
+        rows.append({k: "" if v is None else str(v) for k, v in row.items()})
+    return rows, problems
+
+
+def _csv_rows(text: str) -> tuple[list[dict], list[str]]:
+    """The rows of a CSV table, and what is wrong with its header and other rows.
+
+    Strict, because a lenient reader takes a stray quote for an open one and reads the
+    following rows as part of one message.
+    """
+    reader = csv.reader(StringIO(text, newline=""), strict=True)
+    rows, problems = [], []
+    try:
+        header = next(reader, [])
+        for name in dict.fromkeys(header):
+            if header.count(name) > 1:
+                problems.append(f"column {name!r} is there {header.count(name)} times")
+        filled = (cells for cells in reader if cells)
+        for n, cells in enumerate(filled, 1):
+            if len(cells) != len(header):
+                problems.append(
+                    f"row {n} (line {reader.line_num}): {len(cells)} cells under a "
+                    f"header of {len(header)}; put text with commas in double quotes"
+                )
+            rows.append(dict(zip(header, cells, strict=False)))
+    except csv.Error as e:
+        problems.append(f"line {reader.line_num}: not a CSV table ({e})")
+    return rows, problems
+
+
 def _read_table(path: Path) -> pd.DataFrame:
     text = _read_text(path)
-    if path.suffix.lower() in (".jsonl", ".ndjson"):
-        rows = []
-        for n, line in enumerate(text.splitlines(), 1):
-            if not line.strip():
-                continue
-            try:
-                rows.append(json.loads(line))
-            except json.JSONDecodeError as e:
-                raise BadRows(str(path), [f"line {n}: not JSON ({e.msg})"]) from None
-        return pd.DataFrame(rows).fillna("").astype(str)
-    from io import StringIO
-
-    try:
-        return pd.read_csv(StringIO(text), dtype=str, keep_default_na=False)
-    except pd.errors.ParserError as e:
-        raise BadRows(str(path), [f"not a CSV table: {e}"]) from None
+    json_lines = path.suffix.lower() in (".jsonl", ".ndjson")
+    rows, problems = _json_rows(text) if json_lines else _csv_rows(text)
+    if not rows and not problems:
+        problems = ["there is no row in it"]
+    if problems:
+        raise BadRows(str(path), problems)
+    return pd.DataFrame(rows, dtype=str).fillna("")
 
 
 def check_rows(
@@ -96,7 +139,7 @@ def check_rows(
             ],
         )
     problems, first_seen = [], {}
-    for n, row in enumerate(rows[wanted].to_dict("records"), 1):
+    for n, row in enumerate(rows[wanted].fillna("").to_dict("records"), 1):
         at = f"row {n} (id {row['id']!r})"
         if not str(row["id"]).strip():
             problems.append(f"{at}, column 'id': empty")

@@ -196,9 +196,9 @@ def found_pair(family: str, yes: Story, no: Story, last: str):
         yes.failed_attempt(lost)
     yes.ask_step(lost)
     something_open(no)
-    no.agent(no.rng.choice(no.scenario.locate))
-    q = quote(last)
-    ask = quote(no.last_agent(), 12)
+    asked = no.rng.choice(no.scenario.locate)
+    no.agent(asked)
+    q, ask = quote(last), quote(asked, 12)
     return (
         ("found_it", f"{q} means that {lost.noun} turned up"),
         ("found_step", f"{q} answers {ask}, a step on the way to {_open(no)}"),
@@ -217,9 +217,8 @@ def chore_pair(family: str, yes: Story, no: Story, last: str):
 
 
 def _done(s: Story) -> str:
-    problem = s.problems[-1]
-    steps = getattr(problem, "steps", None)
-    return s.rng.choice(s.rng.choice(steps).done) if steps else s.form("step_done")
+    """How this customer says that the step just asked for is done."""
+    return s.rng.choice(s.asked.done) if s.asked else s.form("step_done")
 
 
 PAIRS: dict[str, tuple[Callable, float]] = {
@@ -283,15 +282,20 @@ def partial_fix(s: Story):
 
 
 def fixed_then_new(s: Story):
-    """One problem is gone, then another comes up."""
+    """One problem is gone or being worked on, then another comes up."""
     first, new = (
         s.problems[0],
         s.rng.choice([p for p in s.scenario.problems if p not in s.problems]),
     )
     s.problems, s.status = [first], {first.noun: s.status[first.noun]}
     all_but_last_solved(s)
-    line = [s.form("works")] if s.chance(0.5) else [s.form("ack")]
-    s.customer(*line, s.form("new_problem"), s.rng.choice(new.report))
+    gone = s.chance(0.5)
+    line = s.form("works" if gone else "ack")
+    said = s.customer(line, s.form("new_problem"), s.rng.choice(new.report))
+    if gone:
+        s.set(first, True, said)
+    s.problems.append(new)
+    s.set(new, False, "")
     return "no", "new_problem", f"the customer now brings up {new.noun}"
 
 

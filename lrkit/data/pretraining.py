@@ -1,7 +1,10 @@
 """The text that the embedded base `talk` learns to read from.
 
 Documents in ChatML: a support chat, then a *note* that says for each problem what the
-customer has said of it, or the next message of the chat. Chats use the training
+customer has said of it, or the next message of the chat. Between them come *echoes*:
+repeat one message of a chat, often of words thrown together at random. Without echoes a
+model of this size learns the phrases by heart and never learns to copy from its context
+(measured: 0 of 349 quotes in notes on unseen chats were copied). Chats use the training
 split's scenarios and forms, and further scenarios of their own, and are cut at random
 places. The workbook's own
 question is never asked and its answer never given: the base learns to follow a chat,
@@ -11,11 +14,13 @@ not the task.
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterator
+from functools import cache
 
 from lrkit.data import endings
 from lrkit.data.banks import bank
-from lrkit.data.story import CUSTOMER, Story, quote
+from lrkit.data.story import AGENT, CUSTOMER, Story, quote
 
 ASK_NOTE = (
     "Write a note on each problem of this chat.",
@@ -61,10 +66,58 @@ def note(s: Story) -> str:
     return "\n".join(lines)
 
 
-def documents(seed: int) -> Iterator[list[dict[str, str]]]:
-    """An endless stream of chats as `[{"role", "content"}, ...]`."""
+@cache
+def _words() -> tuple[str, ...]:
+    """The words of the training and pretraining scenarios, for nonsense."""
+    found: set[str] = set()
+    for scenario in bank("pretraining").scenarios:
+        for p in scenario.problems:
+            for line in (*p.report, *p.works, *p.broken):
+                found.update(re.findall(r"[a-z']+", line.lower()))
+    return tuple(sorted(found))
+
+
+def _nonsense(rng: random.Random, n_turns: int) -> list[tuple[str, str]]:
+    return [
+        (
+            rng.choice((CUSTOMER, AGENT)),
+            " ".join(rng.choices(_words(), k=rng.randint(3, 12))),
+        )
+        for _ in range(n_turns)
+    ]
+
+
+def echo(rng: random.Random) -> tuple[str, str, str]:
+    """(request, transcript, answer): repeat a chat of nonsense, or one message."""
+    kind = rng.random()
+    if kind < 0.4:
+        turns = _nonsense(rng, rng.randint(1, 3))
+    elif kind < 0.7:
+        turns = _nonsense(rng, rng.randint(2, 6))
+    else:
+        turns = _history(rng).turns
+    transcript = "\n".join(f"{speaker}: {text}" for speaker, text in turns)
+    if kind < 0.4:
+        return "Repeat this chat.", transcript, transcript
+    if rng.random() < 0.5:
+        k = rng.randrange(len(turns))
+        return f"Repeat message {k + 1}.", transcript, turns[k][1]
+    return "Repeat the last message.", transcript, turns[-1][1]
+
+
+def documents(seed: int, echoes: float = 0.0) -> Iterator[list[dict[str, str]]]:
+    """An endless stream of chats as `[{"role", "content"}, ...]`.
+
+    Args:
+        seed: random seed.
+        echoes: share of documents that are echoes, 0 to 1.
+    """
     rng = random.Random(seed)
     while True:
+        if rng.random() < echoes:
+            ask, transcript, answer = echo(rng)
+            yield _document(ask, transcript, answer)
+            continue
         s = _history(rng)
         if rng.random() < 0.75:
             ask, transcript, answer = rng.choice(ASK_NOTE), s.text(), note(s)
@@ -73,8 +126,11 @@ def documents(seed: int) -> Iterator[list[dict[str, str]]]:
             lines = s.text().split("\n")
             ask, transcript = rng.choice(ASK_NEXT), "\n".join(lines[:cut])
             answer = lines[cut] if cut < len(lines) else s.form("a_ask")
-        content = f"{ask}\n\n{FENCE}\n{transcript}\n{FENCE}"
-        yield [
-            {"role": "system", "content": content},
-            {"role": "assistant", "content": answer},
-        ]
+        yield _document(ask, transcript, answer)
+
+
+def _document(ask: str, transcript: str, answer: str) -> list[dict[str, str]]:
+    return [
+        {"role": "system", "content": f"{ask}\n\n{FENCE}\n{transcript}\n{FENCE}"},
+        {"role": "assistant", "content": answer},
+    ]

@@ -45,6 +45,7 @@ class Story:
     turns: list[tuple[str, str]] = field(default_factory=list)
     status: dict[str, Status] = field(default_factory=dict)
     forms_used: list[str] = field(default_factory=list)
+    asked: Step | None = None  # the step last asked for; None for a place to look
 
     def __post_init__(self) -> None:
         self.status = {p.noun: Status() for p in self.problems}
@@ -80,7 +81,7 @@ class Story:
         return "\n".join(f"{speaker}: {text}" for speaker, text in self.turns)
 
     def last_agent(self) -> str:
-        """The last sentence of the agent's last message."""
+        """The agent's last message."""
         said = [t for s, t in self.turns if s == AGENT]
         return said[-1] if said else ""
 
@@ -117,10 +118,11 @@ class Story:
         """The agent asks for a step; None for something lost (a place to look)."""
         if isinstance(problem, Lost):
             self.agent(self.rng.choice(problem.look))
-            return None
-        step = self.rng.choice(problem.steps)
-        self.agent(self.form("a_step", do=step.do))
-        return step
+            self.asked = None
+        else:
+            self.asked = self.rng.choice(problem.steps)
+            self.agent(self.form("a_step", do=self.asked.do))
+        return self.asked
 
     def says_works(self, problem: Problem | Lost, parts: list[str] | None = None):
         """The customer says of one problem that it is gone."""
