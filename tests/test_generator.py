@@ -285,3 +285,12 @@ def test_a_new_problem_is_in_the_state():
     for story, *_ in singles("fixed_then_new"):
         assert len(story.problems) == len(story.status) == 2
         assert story.problems[-1].noun in story.open_problems()
+
+
+def test_withdrawn_lines_are_never_used_and_move_no_other_line():
+    withdrawn = {line for lines in banks.forms(retired=True).values() for line in lines}
+    assert withdrawn
+    for split in banks.SPLITS:
+        for family, lines in banks.bank(split).forms.items():
+            assert not {text for _, text in lines} & {text for _, text in withdrawn}
+            assert lines, family
