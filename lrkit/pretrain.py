@@ -70,7 +70,7 @@ class Stage:
 STAGES = (
     Stage("1-chats", 0.0, 12_000_000, 2e-3),
     Stage("2-echoes", 1.0, 2_200_000, 2e-3),
-    Stage("3-both", 0.15, 5_000_000, 1.5e-3),
+    Stage("3-both", 0.15, 4_200_000, 1.5e-3),
 )
 
 
@@ -109,27 +109,49 @@ def train_tokenizer(n_documents: int = 12_000) -> PreTrainedTokenizerFast:
     )
 
 
+@dataclass(frozen=True)
+class Corpus:
+    """Documents laid end to end.
+
+    Attributes:
+        ids: uint16 token ids of all documents.
+        ends: where each document ends.
+        skipped: leading tokens of each document without loss: the prompt of an echo,
+            whose words are random and would drown what is to be learned.
+    """
+
+    ids: np.ndarray
+    ends: np.ndarray
+    skipped: np.ndarray
+
+
 def corpus(
     tokenizer, n_tokens: int, seed: int = CORPUS_SEED, echoes: float = 0.0
-) -> tuple[np.ndarray, np.ndarray]:
-    """Documents of `n_tokens` tokens in all.
-
-    Returns:
-        `(ids, ends)`: uint16 token ids laid end to end, and where each document ends.
-        Documents longer than the context are left out.
-    """
-    parts, lengths = [], []
+) -> Corpus:
+    """Documents of `n_tokens` tokens in all; those beyond the context are left out."""
+    parts, skipped, have = [], [], 0
     stream = documents(seed, echoes)
-    while sum(lengths) < n_tokens:
-        texts = [
-            tokenizer.apply_chat_template(doc, tokenize=False)
-            for doc in islice(stream, 2000)
-        ]
-        for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]:
+    while have < n_tokens:
+        docs = list(islice(stream, 2000))
+        prompts, whole = (
+            tokenizer(
+                [
+                    tokenizer.apply_chat_template(
+                        doc[:k], tokenize=False, add_generation_prompt=k == 1
+                    )
+                    for doc in docs
+                ],
+                add_special_tokens=False,
+            )["input_ids"]
+            for k in (1, 2)
+        )
+        for doc, prompt, ids in zip(docs, prompts, whole, strict=True):
             if len(ids) <= CONTEXT:
                 parts.append(np.asarray(ids, dtype=np.uint16))
-                lengths.append(len(ids))
-    return np.concatenate(parts), np.cumsum(lengths)
+                skipped.append(len(prompt) * doc[0]["content"].startswith("Repeat"))
+                have += len(ids)
+    ends = np.cumsum([len(p) for p in parts])
+    return Corpus(np.concatenate(parts), ends, np.array(skipped))
 
 
 class LengthBatches(torch.utils.data.Dataset):
@@ -139,14 +161,15 @@ class LengthBatches(torch.utils.data.Dataset):
     keeps padding at a few per cent.
     """
 
-    def __init__(self, ids: np.ndarray, ends: np.ndarray, pad_id: int, seed: int = 0):
-        self.ids, self.ends, self.pad_id = ids, ends, pad_id
-        starts = np.concatenate([[0], ends[:-1]])
-        self.spans = np.stack([starts, ends], axis=1)
-        lengths = ends - starts
+    def __init__(self, text: Corpus, pad_id: int, seed: int = 0):
+        self.text, self.pad_id = text, pad_id
+        starts = np.concatenate([[0], text.ends[:-1]])
+        self.spans = np.stack([starts, text.ends], axis=1)
+        lengths = text.ends - starts
         rng = np.random.default_rng(seed)
         self.batches: list[np.ndarray] = []
-        for pool in np.array_split(np.arange(len(ends)), max(1, len(ends) // 8000)):
+        n_pools = max(1, len(lengths) // 8000)
+        for pool in np.array_split(np.arange(len(lengths)), n_pools):
             order = pool[np.argsort(lengths[pool], kind="stable")]
             batch: list[int] = []
             made = []
@@ -163,12 +186,15 @@ class LengthBatches(torch.utils.data.Dataset):
         return len(self.batches)
 
     def __getitem__(self, i: int) -> dict[str, torch.Tensor]:
-        spans = self.spans[self.batches[i]]
+        batch = self.batches[i]
+        spans = self.spans[batch]
         width = int((spans[:, 1] - spans[:, 0]).max())
         ids = np.full((len(spans), width), self.pad_id, dtype=np.int64)
         labels = np.full((len(spans), width), -100, dtype=np.int64)
-        for row, (a, b) in enumerate(spans):
-            ids[row, : b - a] = labels[row, : b - a] = self.ids[a:b]
+        for row, (k, (a, b)) in enumerate(zip(batch, spans, strict=True)):
+            ids[row, : b - a] = self.text.ids[a:b]
+            skip = self.text.skipped[k]
+            labels[row, skip : b - a] = self.text.ids[a + skip : b]
         # Right padding under a causal mask: no real position ever sees a pad.
         return {"input_ids": torch.from_numpy(ids), "labels": torch.from_numpy(labels)}
 
@@ -223,7 +249,7 @@ def train_stage(
     facts_file = folder / "facts.json"
     if facts_file.is_file():
         return json.loads(facts_file.read_text())
-    ids, ends = corpus(tokenizer, stage.tokens, seed, stage.echoes)
+    text = corpus(tokenizer, stage.tokens, seed, stage.echoes)
     held_out = corpus(tokenizer, 200_000, CORPUS_SEED + 99, 0.0)
     pad = tokenizer.pad_token_id
     args = TrainingArguments(
@@ -252,8 +278,8 @@ def train_stage(
     trainer = Trainer(
         model=model,
         args=args,
-        train_dataset=LengthBatches(ids, ends, pad, seed),
-        eval_dataset=LengthBatches(*held_out, pad),
+        train_dataset=LengthBatches(text, pad, seed),
+        eval_dataset=LengthBatches(held_out, pad),
         data_collator=only_batch,
         callbacks=[LogFile(folder / "log.jsonl")],
     )
@@ -261,8 +287,8 @@ def train_stage(
     facts = {
         "stage": stage.name,
         "echoes": stage.echoes,
-        "tokens": len(ids),
-        "documents": len(ends),
+        "tokens": len(text.ids),
+        "documents": len(text.ends),
         "held_out_loss": trainer.evaluate()["eval_loss"],
         "seconds": training_seconds(folder / "log.jsonl"),
         "loss_curve": loss_curve(folder / "log.jsonl"),
@@ -357,11 +383,11 @@ is unknown. It exists so that the workbook runs on a laptop without a network.
 standard's *training* scenarios and forms and of further scenarios of their own, cut at
 random places, followed by a note that says of each problem what the customer said of
 it, or by the next message; and *echoes*, which ask for a message, often of words thrown
-together at random, to be repeated (`lrkit/data/pretraining.py`). The text shares no scenario and no form with the
-validation, calibration and test splits, and a test checks it. The workbook's question
-is never asked and never answered in it, but the notes do track which problem is gone
-and which is open: the base has learned to follow a chat, and results on it say little
-about a base that has not.
+together at random, to be repeated (`lrkit/data/pretraining.py`). The text shares no
+scenario and no form with the validation, calibration and test splits, and a test checks
+it. The workbook's question is never asked and never answered in it, but the notes do
+track which problem is gone and which is open: the base has learned to follow a chat,
+and results on it say little about a base that has not.
 
 **Training.** Three stages, {seconds:.0f} s in all on 2 CPU cores: AdamW, a cosine each,
 batches of about {BATCH_TOKENS:,} tokens, bf16 autocast where the CPU has it, random

@@ -82,7 +82,7 @@ _CPU = AnswerSettings(
     max_eval_rows=None,
     max_extra_rows=None,
     max_steps=-1,
-    n_explain=64,
+    n_explain=40,
 )
 
 PROFILES: dict[str, Profile] = {

@@ -90,14 +90,14 @@ def _nonsense(rng: random.Random, n_turns: int) -> list[tuple[str, str]]:
 def echo(rng: random.Random) -> tuple[str, str, str]:
     """(request, transcript, answer): repeat a chat of nonsense, or one message."""
     kind = rng.random()
-    if kind < 0.4:
+    if kind < 0.6:
         turns = _nonsense(rng, rng.randint(1, 3))
-    elif kind < 0.7:
+    elif kind < 0.8:
         turns = _nonsense(rng, rng.randint(2, 6))
     else:
         turns = _history(rng).turns
     transcript = "\n".join(f"{speaker}: {text}" for speaker, text in turns)
-    if kind < 0.4:
+    if kind < 0.6:
         return "Repeat this chat.", transcript, transcript
     if rng.random() < 0.5:
         k = rng.randrange(len(turns))
