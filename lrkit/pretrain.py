@@ -57,20 +57,22 @@ class Stage:
         echoes: share of echoes among its documents, see `lrkit.data.pretraining`.
         tokens: size of its corpus, read once.
         learning_rate: peak of the cosine.
+        whole: share of its echoes that repeat a whole chat.
     """
 
     name: str
     echoes: float
     tokens: int
     learning_rate: float
+    whole: float = 0.6
 
 
 # Chats first. Then echoes, until the model copies from its context instead of reciting.
 # Then both, so that notes are made by copying.
 STAGES = (
     Stage("1-chats", 0.0, 12_000_000, 2e-3),
-    Stage("2-echoes", 1.0, 2_200_000, 2e-3),
-    Stage("3-both", 0.15, 4_200_000, 1.5e-3),
+    Stage("2-echoes", 1.0, 2_500_000, 2e-3, whole=1.0),
+    Stage("3-both", 0.15, 3_600_000, 1.5e-3),
 )
 
 
@@ -126,11 +128,15 @@ class Corpus:
 
 
 def corpus(
-    tokenizer, n_tokens: int, seed: int = CORPUS_SEED, echoes: float = 0.0
+    tokenizer,
+    n_tokens: int,
+    seed: int = CORPUS_SEED,
+    echoes: float = 0.0,
+    whole: float = 0.6,
 ) -> Corpus:
     """Documents of `n_tokens` tokens in all; those beyond the context are left out."""
     parts, skipped, have = [], [], 0
-    stream = documents(seed, echoes)
+    stream = documents(seed, echoes, whole)
     while have < n_tokens:
         docs = list(islice(stream, 2000))
         prompts, whole = (
@@ -249,7 +255,7 @@ def train_stage(
     facts_file = folder / "facts.json"
     if facts_file.is_file():
         return json.loads(facts_file.read_text())
-    text = corpus(tokenizer, stage.tokens, seed, stage.echoes)
+    text = corpus(tokenizer, stage.tokens, seed, stage.echoes, stage.whole)
     held_out = corpus(tokenizer, 200_000, CORPUS_SEED + 99, 0.0)
     pad = tokenizer.pad_token_id
     args = TrainingArguments(
@@ -268,7 +274,7 @@ def train_stage(
         use_cpu=not torch.cuda.is_available(),
         logging_steps=25,
         save_strategy="steps",
-        save_steps=200,
+        save_steps=100,
         save_total_limit=1,
         report_to=[],
         disable_tqdm=True,

@@ -12,7 +12,7 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
 @pytest.fixture(scope="session")
 def chatml():
-    """The tokenizer of the embedded base; where that is not at hand, a quick likeness."""
+    """The tokenizer of the embedded base; where that is missing, a quick likeness."""
     from transformers import AutoTokenizer
 
     from lrkit.paths import root
@@ -40,9 +40,8 @@ def mistral():
     pieces = SentencePieceProcessor(model_proto=model.read_bytes())
     ids = range(pieces.vocab_size())
     vocab = {pieces.id_to_piece(i): i for i in ids}
-    merges = generate_merges(
-        vocab, {pieces.id_to_piece(i): pieces.get_score(i) for i in ids}
-    )
+    scores = {pieces.id_to_piece(i): pieces.get_score(i) for i in ids}
+    merges = generate_merges(vocab, scores)
     return LlamaTokenizer(
         vocab=vocab,
         merges=merges,

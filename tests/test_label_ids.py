@@ -143,11 +143,10 @@ def test_labels_that_begin_alike_are_refused_by_name(tokenizer, labels):
 
 
 def stub(vocabulary):
-    """A stand-in tokenizer: the longest pieces of `vocabulary` first, "\\n" one token."""
+    """A stand-in tokenizer that takes the longest piece of `vocabulary` it can."""
 
     class Stub:
         pieces = sorted(["\n", " ", *vocabulary], key=len, reverse=True)
-        added_tokens_decoder: dict = {}
 
         def __call__(self, text, **_):
             ids = []
@@ -170,7 +169,7 @@ LETTERS = [*"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"]
 
 
 def test_a_longer_word_that_is_one_token_only_behind_a_space_still_collides():
-    """Trained answers are "no" and "no"+"ne": the single token " none" is no way out."""
+    """Trained answers are "no" and "no"+"ne": the token " none" is no way out."""
     with pytest.raises(LabelCollision, match="'no' and 'none'"):
         LabelIds(stub([*LETTERS, "no", "ne", " none"]), ["no", "none"])
 

@@ -90,7 +90,7 @@ def test_the_recipe_runs_resumes_and_leaves_a_model_that_loads(tmp_path, monkeyp
     monkeypatch.setattr(
         pretrain,
         "corpus",
-        lambda tok, n, seed=0, echoes=0.0: true_corpus(tok, 15_000, seed, echoes),
+        lambda tok, n, *mix: true_corpus(tok, 15_000, *mix),
     )
     stages = (
         pretrain.Stage("a", 0.0, 15_000, 1e-3),

@@ -22,7 +22,7 @@ from lrkit.answer.prompts import (
 
 HARMLESS = [
     "Customer: It works now, thank you!",
-    "Support Agent: Is it on?\nCustomer: yes :) it's on\n\n\nCustomer: but  still no sound",
+    "Support Agent: Is it on?\nCustomer: yes :) it's on\n\n\nCustomer: but  no sound",
     "Customer: naïve café 😀👩‍👩‍👧 «ok» — 100 % ... 3 < 4 & 5 > 2 `ls -l`",
     "x",
     "0",
@@ -169,11 +169,11 @@ def test_the_full_prompt_is_that_of_the_source(chatml):
     for line in [
         "<|im_start|>system\nTake a deep breath and let's think step-by-step.\n",
         '\nAnswer "yes" or "no": Is the Customer saying that all of their technical '
-        "problems have been resolved?\n\n1. Understand the customer's issues so that it",
-        "2. Analyze the customer's responses: Look for phrases like \"it's working now\"",
+        "problems have been resolved?\n\n1. Understand the customer's issues",
+        "2. Analyze the customer's responses: Look for phrases like \"it's work",
         '3. Identify keywords indicating problem resolution: Words like "resolved", ',
-        "4. Make a decision based on the analysis.\n5. Document the reasoning and decis",
-        "### NOTE:\n- If the customer states that there is nothing else we can help with",
+        "4. Make a decision based on the analysis.\n5. Document the reasoning",
+        "### NOTE:\n- If the customer states that there is nothing else we",
         'any intermediate step but not their entire problem, answer: "no"\n- Usually, ',
         'that doesn\'t mean resolved → answer "no"\n\nTranscript:\n```\nCustomer: <it',
         "works>\n```\n\nThe answer is: <|im_end|>\n<|im_start|>assistant\n",

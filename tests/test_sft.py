@@ -7,6 +7,7 @@ trainer's shoulder through its own callbacks.
 import dataclasses
 import json
 import shutil
+import weakref
 from pathlib import Path
 
 import pandas as pd
@@ -347,6 +348,17 @@ def test_loss_and_gradient_are_those_of_the_plain_model(
         torch.testing.assert_close(got[name], expected[name], rtol=1e-3, atol=1e-6)
 
 
+def test_the_weight_is_for_answers_that_come_first(monkeypatch, settings, tmp_path):
+    settings = dataclasses.replace(settings, answer_weight=0.3)
+    for name, expected in {
+        "label + reason": 0.3,
+        "label + reason, answer weight 0.5": 0.5,
+        "reason + label": None,
+    }.items():
+        trainer = built_trainer(monkeypatch, settings, tmp_path / name, ARMS[name])
+        assert trainer.answer_weight == expected
+
+
 @pytest.mark.parametrize("weight", [None, 0.5])
 def test_accumulated_micro_batches_train_like_one_batch(
     monkeypatch, tiny_llama, tmp_path, weight
@@ -409,6 +421,19 @@ def test_the_lora_of_the_source_has_the_size_it_states():
         model = get_peft_model(model, lora_config(load_profile("gpu").answer))
     assert model.get_nb_trainable_parameters() == (85_041_216, 7_326_789_696)
     assert {p.device.type for p in model.parameters()} == {"meta"}
+
+
+def test_training_leaves_no_model_behind(settings, tmp_path):
+    """A GPU that holds one model of 7 B holds no two."""
+    seen = []
+
+    class Watch(TrainerCallback):
+        def on_train_end(self, args, state, control, model, **_):
+            seen.extend([weakref.ref(model), weakref.ref(model.get_base_model())])
+
+    settings = dataclasses.replace(settings, max_steps=1)
+    train(table(), settings, tmp_path, callbacks=[Watch()])
+    assert [reference() for reference in seen] == [None, None]
 
 
 def test_noise_on_the_embeddings_changes_the_training(monkeypatch, settings, tmp_path):

@@ -8,6 +8,7 @@ made safe, and leaves a folder from which the classifier can be loaded again.
 from __future__ import annotations
 
 import dataclasses
+import gc
 import json
 import random
 from collections.abc import Sequence
@@ -328,6 +329,8 @@ def train(
     if arm.epochs is not None:
         settings = dataclasses.replace(settings, epochs=arm.epochs)
     weight = settings.answer_weight if arm.answer_weight is None else arm.answer_weight
+    if arm.order == "reason_label":
+        weight = None  # the first token there is no answer
     set_seed(seed)
     trainer = AnswerTrainer(
         model=adapted_model(settings),
@@ -345,4 +348,6 @@ def train(
     log = trainer.state.log_history
     write_json(out / "log.json", log)
     write_card(out, settings, arm, labels, question, seed, len(rows))
+    del trainer
+    gc.collect()  # it refers to itself and would hold its model beside the next one
     return log

@@ -87,17 +87,22 @@ def _nonsense(rng: random.Random, n_turns: int) -> list[tuple[str, str]]:
     ]
 
 
-def echo(rng: random.Random) -> tuple[str, str, str]:
-    """(request, transcript, answer): repeat a chat of nonsense, or one message."""
-    kind = rng.random()
-    if kind < 0.6:
+def echo(rng: random.Random, whole: float = 0.6) -> tuple[str, str, str]:
+    """(request, transcript, answer): repeat a chat of nonsense, or one message.
+
+    Args:
+        rng: source of randomness.
+        whole: share in which all of a short chat is repeated; the rest asks for one
+            message, half the time of nonsense and half of a real chat.
+    """
+    if all_of_it := rng.random() < whole:
         turns = _nonsense(rng, rng.randint(1, 3))
-    elif kind < 0.8:
+    elif rng.random() < 0.5:
         turns = _nonsense(rng, rng.randint(2, 6))
     else:
         turns = _history(rng).turns
     transcript = "\n".join(f"{speaker}: {text}" for speaker, text in turns)
-    if kind < 0.6:
+    if all_of_it:
         return "Repeat this chat.", transcript, transcript
     if rng.random() < 0.5:
         k = rng.randrange(len(turns))
@@ -105,17 +110,20 @@ def echo(rng: random.Random) -> tuple[str, str, str]:
     return "Repeat the last message.", transcript, turns[-1][1]
 
 
-def documents(seed: int, echoes: float = 0.0) -> Iterator[list[dict[str, str]]]:
+def documents(
+    seed: int, echoes: float = 0.0, whole: float = 0.6
+) -> Iterator[list[dict[str, str]]]:
     """An endless stream of chats as `[{"role", "content"}, ...]`.
 
     Args:
         seed: random seed.
         echoes: share of documents that are echoes, 0 to 1.
+        whole: share of the echoes that repeat a whole chat, see `echo`.
     """
     rng = random.Random(seed)
     while True:
         if rng.random() < echoes:
-            ask, transcript, answer = echo(rng)
+            ask, transcript, answer = echo(rng, whole)
             yield _document(ask, transcript, answer)
             continue
         s = _history(rng)
