@@ -112,9 +112,7 @@ def test_resumed_seconds_add_up(tmp_path):
     log = tmp_path / "log.jsonl"
     rows = [(1, 10.0, 3.0), (2, 20.0, 2.0), (2, 5.0, 2.0), (3, 15.0, 1.0)]
     log.write_text(
-        "\n".join(
-            json.dumps({"step": a, "seconds": b, "loss": c}) for a, b, c in rows
-        )
+        "\n".join(json.dumps({"step": a, "seconds": b, "loss": c}) for a, b, c in rows)
     )
     assert pretrain.training_seconds(log) == 35.0
     assert pretrain.loss_curve(log) == [(1, 3.0), (2, 2.0), (3, 1.0)]
