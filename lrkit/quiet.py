@@ -1,11 +1,10 @@
 """Silence third-party chatter at its source, so that a reader sees what matters.
 
-Call `hush()` before the first import of transformers, trl or bitsandbytes.
+`lrkit.session.start` calls `hush()`.
 """
 
 from __future__ import annotations
 
-import logging
 import os
 import warnings
 
@@ -15,9 +14,6 @@ def hush() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    # bitsandbytes looks for an optional compiled kernel and warns without it.
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", category=FutureWarning)
     warnings.filterwarnings("ignore", message=".*pin_memory.*")
     import transformers
