@@ -16,6 +16,8 @@ def hush() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     warnings.filterwarnings("ignore", category=FutureWarning)
     warnings.filterwarnings("ignore", message=".*pin_memory.*")
+    # PEFT remarks at each checkpoint that the head is adapted; we know.
+    warnings.filterwarnings("ignore", message=".*save_embedding_layers.*")
     import transformers
 
     transformers.logging.set_verbosity_error()

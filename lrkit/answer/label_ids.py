@@ -28,15 +28,6 @@ def surface_variants(label: str) -> list[str]:
     return [lead + c for c in cases for lead in ("", " ", "\n")]
 
 
-def _ids_at_start(tokenizer: PreTrainedTokenizerBase, variant: str) -> list[int]:
-    """Ids of a variant at the start of an answer, a leading newline not counted."""
-    ids = encode_inner(tokenizer, variant)
-    newline = set(encode_inner(tokenizer, "\n", anchor=""))
-    while len(ids) > 1 and ids[0] in newline:
-        ids = ids[1:]
-    return ids
-
-
 class LabelIds:
     """Token ids per label, and the probabilities read with them.
 
@@ -64,7 +55,7 @@ class LabelIds:
         possible: dict[str, set[int]] = {label: set() for label in labels}
         for label in labels:
             for variant in surface_variants(label):
-                ids = _ids_at_start(tokenizer, variant)
+                ids = encode_inner(tokenizer, variant)
                 (certain if len(ids) == 1 else possible)[label].add(ids[0])
         for label, other in combinations(sorted(labels), 2):
             if shared := certain[label] & certain[other]:
