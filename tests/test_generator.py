@@ -287,10 +287,34 @@ def test_a_new_problem_is_in_the_state():
         assert story.problems[-1].noun in story.open_problems()
 
 
-def test_withdrawn_lines_are_never_used_and_move_no_other_line():
-    withdrawn = {line for lines in banks.forms(retired=True).values() for line in lines}
+def test_withdrawn_lines_are_never_used():
+    withdrawn = {
+        (family, text)
+        for family, lines in banks.forms(retired=True).items()
+        for _, text in lines
+    }
     assert withdrawn
     for split in banks.SPLITS:
-        for family, lines in banks.bank(split).forms.items():
-            assert not {text for _, text in lines} & {text for _, text in withdrawn}
-            assert lines, family
+        used = {
+            (family, text)
+            for family, lines in banks.bank(split).forms.items()
+            for _, text in lines
+        }
+        assert used
+        assert not used & withdrawn
+
+
+def test_withdrawing_a_line_moves_no_other_line(monkeypatch):
+    before = {split: dict(banks.bank(split).forms) for split in banks.SPLITS}
+    lines, gone = banks.forms()["praise"], banks.forms()["praise"][3]
+    in_use, retired = dict(banks.forms()), dict(banks.forms(retired=True))
+    in_use["praise"] = tuple(form for form in lines if form != gone)
+    retired["praise"] = (gone,)
+    monkeypatch.setattr(banks, "forms", lambda retired_=False, **k: _pick(k, retired_))
+
+    def _pick(k, positional):
+        return retired if positional or k.get("retired") else in_use
+
+    for split in banks.SPLITS:
+        now = banks.bank.__wrapped__(split).forms["praise"]
+        assert now == tuple(f for f in before[split]["praise"] if f != gone)
