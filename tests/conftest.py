@@ -16,7 +16,7 @@ def chatml():
     from transformers import AutoTokenizer
 
     from lrkit.paths import root
-    from lrkit.pretrain import train_tokenizer
+    from lrkit.pretrain.corpus import train_tokenizer
 
     folder = root() / "models" / "talk"
     if (folder / "tokenizer.json").is_file():
@@ -34,7 +34,7 @@ def mistral():
     from transformers import LlamaTokenizer
     from transformers.convert_slow_tokenizer import generate_merges
 
-    from lrkit.pretrain import CHATML
+    from lrkit.pretrain.corpus import CHATML
 
     model = files("mistral_common") / "data" / "tokenizer.model.v1"
     pieces = SentencePieceProcessor(model_proto=model.read_bytes())

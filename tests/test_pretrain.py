@@ -10,10 +10,10 @@ import pytest
 import torch
 from transformers import LlamaForCausalLM
 
-from lrkit import pretrain
 from lrkit.data.pretraining import documents
 from lrkit.models import load_model, load_tokenizer, model_path
 from lrkit.paths import root
+from lrkit.pretrain import card, corpus, recipe
 
 
 @pytest.fixture(scope="module")
@@ -23,11 +23,11 @@ def tokenizer():
 
 @pytest.fixture(scope="module")
 def text(tokenizer):
-    return pretrain.corpus(tokenizer, 60_000, seed=5, echoes=0.5)
+    return corpus.corpus(tokenizer, documents(5, echoes=0.5), 60_000)
 
 
 def test_every_document_is_in_exactly_one_batch_and_whole(text):
-    batches = pretrain.LengthBatches(text, pad_id=3)
+    batches = corpus.LengthBatches(text, pad_id=3)
     members = np.concatenate(batches.batches)
     assert sorted(members) == list(range(len(text.ends)))
     lengths = np.diff(text.ends, prepend=0)
@@ -41,20 +41,27 @@ def test_every_document_is_in_exactly_one_batch_and_whole(text):
 
 
 def test_padding_is_small(text):
-    batches = pretrain.LengthBatches(text, pad_id=3)
+    batches = corpus.LengthBatches(text, pad_id=3)
     cells = sum(batches[k]["input_ids"].numel() for k in range(len(batches)))
     assert len(text.ids) / cells > 0.8
 
 
-def test_the_prompt_of_an_echo_is_not_learned_and_a_chat_is_learned_whole(tokenizer):
-    for share, expected in ((0.0, False), (1.0, True)):
-        text = pretrain.corpus(tokenizer, 20_000, seed=6, echoes=share)
-        assert (text.skipped > 0).all() == expected
-        assert (text.skipped > 0).any() == expected
-    ends = np.concatenate([[0], text.ends])
-    first = tokenizer.decode(text.ids[ends[0] + text.skipped[0] : ends[1]])
-    asked = next(documents(6, 1.0))
-    assert first.strip() == asked[1]["content"] + "<|im_end|>"
+@pytest.mark.parametrize("answers_only", [True, False])
+def test_loss_is_on_the_answers_alone_or_on_everything(tokenizer, answers_only):
+    asked = [doc[1]["content"] for doc in islice(documents(6), 3)]
+    text = corpus.corpus(tokenizer, documents(6), 5_000, answers_only)
+    item = corpus.LengthBatches(text, pad_id=3)[0]
+    learned = [
+        tokenizer.decode(ids[labels != -100]).strip()
+        for ids, labels in zip(item["input_ids"], item["labels"], strict=True)
+    ]
+    if answers_only:
+        first = tokenizer.decode(text.ids[text.skipped[0] : text.ends[0]])
+        assert first.strip() == asked[0] + "<|im_end|>"
+        assert not any("<|im_start|>" in text for text in learned)
+    else:
+        assert (text.skipped == 0).all()
+        assert all(text.startswith("<|im_start|>system") for text in learned)
 
 
 def test_echoes_repeat_what_stands_in_the_chat():
@@ -81,31 +88,27 @@ def test_label_words_are_single_tokens(tokenizer, word):
 
 
 def test_the_recipe_runs_resumes_and_leaves_a_model_that_loads(tmp_path, monkeypatch):
-    small = {"VOCAB": 700, "WIDTH": 32, "LAYERS": 2, "HEADS": 2, "MLP": 64}
-    for name, value in small.items():
-        monkeypatch.setattr(pretrain, name, value)
-    full = pretrain.train_tokenizer
-    monkeypatch.setattr(pretrain, "train_tokenizer", lambda: full(150))
-    true_corpus = pretrain.corpus
-    monkeypatch.setattr(
-        pretrain,
-        "corpus",
-        lambda tok, n, *mix: true_corpus(tok, 15_000, *mix),
-    )
+    monkeypatch.setattr(recipe, "WIDTH", 32)
+    monkeypatch.setattr(recipe, "LAYERS", 2)
+    monkeypatch.setattr(recipe, "HELD_OUT", recipe.Stage("held out", 5_000, 0.0))
+    full = recipe.train_tokenizer
+    monkeypatch.setattr(recipe, "train_tokenizer", lambda: full(150))
     stages = (
-        pretrain.Stage("a", 0.0, 15_000, 1e-3),
-        pretrain.Stage("b", 1.0, 15_000, 1e-3),
+        recipe.Stage("a", 15_000, 1e-3, answers_only=False),
+        recipe.Stage("b", 15_000, 1e-3, echoes=0.5, replaced=0.8),
     )
-    facts = pretrain.pretrain(tmp_path / "out", tmp_path / "work", stages, max_steps=2)
+    out, work = tmp_path / "out", tmp_path / "work"
+    facts = recipe.pretrain(out, work, stages, max_steps=2)
     assert [f["stage"] for f in facts] == ["a", "b"]
-    model = LlamaForCausalLM.from_pretrained(tmp_path / "out")
+    model = LlamaForCausalLM.from_pretrained(out)
     assert model.dtype == torch.bfloat16
-    first = (tmp_path / "work" / "a" / "facts.json").stat().st_mtime_ns
-    again = pretrain.pretrain(tmp_path / "out", tmp_path / "work", stages, max_steps=2)
-    assert (tmp_path / "work" / "a" / "facts.json").stat().st_mtime_ns == first
+    first = (work / "a" / "facts.json").stat().st_mtime_ns
+    again = recipe.pretrain(out, work, stages, max_steps=2)
+    assert (work / "a" / "facts.json").stat().st_mtime_ns == first
     assert again == facts
-    card = (tmp_path / "out" / "README.md").read_text()
-    assert f"{model.num_parameters():,} parameters" in card
+    text = (out / "README.md").read_text()
+    assert f"{model.num_parameters():,} parameters" in text
+    assert "2 layers, width 32" in text
 
 
 def test_resumed_seconds_add_up(tmp_path):
@@ -114,8 +117,8 @@ def test_resumed_seconds_add_up(tmp_path):
     log.write_text(
         "\n".join(json.dumps({"step": a, "seconds": b, "loss": c}) for a, b, c in rows)
     )
-    assert pretrain.training_seconds(log) == 35.0
-    assert pretrain.loss_curve(log) == [(1, 3.0), (2, 2.0), (3, 1.0)]
+    assert card.training_seconds(log) == 35.0
+    assert card.loss_curve(log) == [(1, 3.0), (2, 2.0), (3, 1.0)]
 
 
 def test_all_weights_of_the_repository_stay_under_40_mb():
@@ -127,8 +130,8 @@ def test_all_weights_of_the_repository_stay_under_40_mb():
 def test_the_shipped_base_has_learned_its_text(tokenizer):
     """Held-out chats cost it far less than a uniform guess."""
     model = load_model("talk").eval()
-    text = pretrain.corpus(tokenizer, 12_000, seed=77)
-    batches = pretrain.LengthBatches(text, tokenizer.pad_token_id)
+    text = corpus.corpus(tokenizer, documents(77), 12_000, False)
+    batches = corpus.LengthBatches(text, tokenizer.pad_token_id)
     with torch.inference_mode():
         losses = [model(**batches[k]).loss.item() for k in range(len(batches))]
     assert np.mean(losses) < 1.2  # nats per token; a uniform guess costs 8.0
@@ -155,7 +158,7 @@ def test_the_shipped_base_copies_from_its_context(tokenizer):
 def test_the_card_says_what_the_record_says():
     folder = root() / "models" / "talk"
     record = json.loads((folder / "pretraining.json").read_text())
-    assert pretrain.card(record) == (folder / "README.md").read_text()
+    assert card.card(record) == (folder / "README.md").read_text()
     total = sum(stage["tokens"] for stage in record["stages"])
-    assert f"{total:,} generated tokens" in pretrain.card(record)
+    assert f"{total:,} generated tokens" in card.card(record)
     assert model_path("talk") == str(folder)

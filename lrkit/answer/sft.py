@@ -34,11 +34,11 @@ from lrkit.answer.run_folder import (
     CARD,
     RUN,
     check_folder,
-    last_checkpoint,
     run_identity,
     write_card,
     write_json,
 )
+from lrkit.checkpoints import last_checkpoint
 from lrkit.data.conversations import check_rows
 from lrkit.models import device, fast_bf16, load_model, load_tokenizer
 from lrkit.profiles import AnswerSettings

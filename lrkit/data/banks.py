@@ -144,6 +144,19 @@ def forms(retired: bool = False) -> dict[str, tuple[tuple[str, str], ...]]:
     }
 
 
+@cache
+def _pretraining_forms() -> dict[str, tuple[tuple[str, str], ...]]:
+    """Further forms that only the embedded base reads, ids like "ack:p07"."""
+    folder = files("lrkit.data") / "banks" / "pretraining" / "forms"
+    found: dict[str, tuple[tuple[str, str], ...]] = {}
+    for path in sorted(folder.iterdir(), key=lambda p: p.name):
+        for family, lines in _read_yaml(path.read_text("utf-8")).items():
+            found[family] = tuple(
+                (f"{family}:p{i:02d}", t) for i, t in enumerate(lines)
+            )
+    return found
+
+
 def split_of_scenario(scenario_id: str) -> str:
     """The split that owns a scenario."""
     for split, ids in EVALUATION_SCENARIOS.items():
@@ -159,14 +172,16 @@ def _shuffled(items: tuple, key) -> list:
 
 @cache
 def bank(split: str) -> Bank:
-    """The bank of one split; "pretraining" is the training split's and more scenarios.
+    """The bank of one split; "pretraining" is the training split's and more of its own.
 
     Raises:
         ValueError: for a split that is none of `SPLITS`.
     """
     if split == "pretraining":
         train = bank("train")
-        return Bank(split, train.scenarios + scenarios("pretraining"), train.forms)
+        own = _pretraining_forms()
+        lines = {family: mine + own[family] for family, mine in train.forms.items()}
+        return Bank(split, train.scenarios + scenarios("pretraining"), lines)
     if split not in SPLITS:
         raise ValueError(f"no split {split!r}: expected one of {', '.join(SPLITS)}.")
     mine: dict[str, tuple[tuple[str, str], ...]] = {}

@@ -31,9 +31,20 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def _pick(rng: random.Random, table: dict) -> str:
-    names = list(table)
-    return rng.choices(names, [table[n][1] for n in names])[0]
+def _dealt(rng: random.Random, table: dict[str, tuple], n: int) -> list[str]:
+    """`n` families in the proportions of a table, each with its due, in random order.
+
+    The largest remainders get what rounding leaves: no family is left out by chance.
+    """
+    total = sum(weight for _, weight in table.values())
+    due = {name: n * weight / total for name, (_, weight) in table.items()}
+    dealt = {name: int(d) for name, d in due.items()}
+    by_remainder = sorted(table, key=lambda name: dealt[name] - due[name])
+    for name in by_remainder[: n - sum(dealt.values())]:
+        dealt[name] += 1
+    families = [name for name, k in dealt.items() for _ in range(k)]
+    rng.shuffle(families)
+    return families
 
 
 def customer_lines(text: str) -> list[str]:
@@ -47,9 +58,9 @@ def make_split(split: str, b: Bank, rng: random.Random, seen: set[str]) -> list[
     left = dict(QUOTAS[split])
     n_pairs = round(PAIR_SHARE * sum(left.values()) / 2)
     rows: list[dict] = []
-    for n in range(n_pairs):
+    for n, family in enumerate(_dealt(rng, endings.PAIRS, n_pairs)):
         while True:
-            two = endings.make_pair(b, rng, _pick(rng, endings.PAIRS))
+            two = endings.make_pair(b, rng, family)
             if two[0].text != two[1].text and not {e.text for e in two} & seen:
                 break
         seen.update(e.text for e in two)
@@ -62,12 +73,11 @@ def make_split(split: str, b: Bank, rng: random.Random, seen: set[str]) -> list[
             for name, v in endings.SINGLES.items()
             if endings.SINGLE_LABEL[name] == label
         }
-        while n:
-            e = endings.make_single(b, rng, _pick(rng, table))
-            if e.text not in seen:
-                seen.add(e.text)
-                rows.append(_row(e, split, ""))
-                n -= 1
+        for family in _dealt(rng, table, n):
+            while (e := endings.make_single(b, rng, family)).text in seen:
+                pass
+            seen.add(e.text)
+            rows.append(_row(e, split, ""))
     rng.shuffle(rows)
     return rows
 

@@ -131,7 +131,7 @@ def closing_pair(family: str, yes: Story, no: Story, last: str):
     if family == "no_word_bare":
         yes.agent(yes.form("a_anything_else"))
         evidence, why = step(no)
-        no.customer(_done(no))
+        no.customer(no.step_done())
         no.agent(no.form("a_check_works"))
         return (
             ("nothing_else", f"{q} comes after {_fixed(yes)}"),
@@ -167,11 +167,11 @@ def polarity_pair(family: str, yes: Story, no: Story, last: str):
     checks = {"yes_word": "a_check_works", "no_word": "a_check_broken"}
     opposite = {"yes_word": "a_check_broken", "no_word": "a_check_works"}
     all_but_last_solved(yes)
-    yes.customer(_done(yes))
+    yes.customer(yes.step_done())
     yes.agent(yes.form(checks[family]))
     something_open(no)
     no.ask_step(no.problems[-1])
-    no.customer(_done(no))
+    no.customer(no.step_done())
     done_only = family == "yes_word" and no.chance(0.35)
     no.agent(no.form("a_check_done" if done_only else opposite[family]))
     q, ask_yes, ask_no = quote(last), yes.last_agent(), no.last_agent()
@@ -196,7 +196,7 @@ def found_pair(family: str, yes: Story, no: Story, last: str):
         yes.failed_attempt(lost)
     yes.ask_step(lost)
     something_open(no)
-    asked = no.rng.choice(no.scenario.locate)
+    asked = no.line("a_look", no.scenario.locate)
     no.agent(asked)
     q, ask = quote(last), quote(asked, 12)
     return (
@@ -214,11 +214,6 @@ def chore_pair(family: str, yes: Story, no: Story, last: str):
         ("confirmed_earlier", f"before the chore the customer said {_fixed(yes)}"),
         ("step_done", f"{quote(last)} reports a step: {why}"),
     )
-
-
-def _done(s: Story) -> str:
-    """How this customer says that the step just asked for is done."""
-    return s.rng.choice(s.asked.done) if s.asked else s.form("step_done")
 
 
 PAIRS: dict[str, tuple[Callable, float]] = {
@@ -291,7 +286,7 @@ def fixed_then_new(s: Story):
     all_but_last_solved(s)
     gone = s.chance(0.5)
     line = s.form("works" if gone else "ack")
-    said = s.customer(line, s.form("new_problem"), s.rng.choice(new.report))
+    said = s.customer(line, s.form("new_problem"), s.line("report", new.report))
     if gone:
         s.set(first, True, said)
     s.problems.append(new)
@@ -370,7 +365,7 @@ def pair_stories(bank: Bank, rng: random.Random, family: str) -> tuple[Told, Tol
     for s, label, (evidence, reason) in zip(
         (yes, no), ("yes", "no"), verdicts, strict=True
     ):
-        s.customer(rendered=message)
+        s.customer_wrote(message, "works" if build is works_pair else family)
         s.forms_used.append(form)
         _settle(s, label, evidence, message)
         told.append((s, family, label, evidence, reason))

@@ -45,25 +45,38 @@ class Story:
     turns: list[tuple[str, str]] = field(default_factory=list)
     status: dict[str, Status] = field(default_factory=dict)
     forms_used: list[str] = field(default_factory=list)
+    acts: list[list[str]] = field(default_factory=list)  # per turn: what it does
     asked: Step | None = None  # the step last asked for; None for a place to look
 
     def __post_init__(self) -> None:
         self.status = {p.noun: Status() for p in self.problems}
+        self._doing: list[str] = []  # acts of the message in the making
 
     # --- words -------------------------------------------------------------------
     def form(self, family: str, **slots: str) -> str:
         """A line of a family of this split, its id remembered."""
         form_id, text = self.rng.choice(self.bank.forms[family])
         self.forms_used.append(form_id)
+        self._doing.append(family)
         return text.format(**slots) if slots else text
+
+    def line(self, act: str, lines: tuple[str, ...]) -> str:
+        """A line of this scenario, and what saying it does (named like a family)."""
+        self._doing.append(act)
+        return self.rng.choice(lines)
 
     def chance(self, p: float) -> bool:
         """True with probability p."""
         return self.rng.random() < p
 
-    def customer(self, *parts: str, rendered: str | None = None) -> str:
-        """Add a customer message (rendered in this persona's style); returns it."""
-        text = rendered or self.persona.render(list(parts), self.rng)
+    def customer(self, *parts: str) -> str:
+        """Add a customer message, rendered in this persona's style; returns it."""
+        return self.customer_wrote(self.persona.render(list(parts), self.rng))
+
+    def customer_wrote(self, text: str, act: str | None = None) -> str:
+        """Add a customer message as it stands; `act` says what it does."""
+        if act:
+            self._doing.append(act)
         self._add(CUSTOMER, text)
         return text
 
@@ -72,9 +85,12 @@ class Story:
         self._add(AGENT, " ".join(parts))
 
     def _add(self, speaker: str, text: str) -> None:
+        acts, self._doing = self._doing, []
         if self.turns and self.turns[-1][0] == speaker:
-            speaker, text = speaker, f"{self.turns.pop()[1]} {text}"
+            text = f"{self.turns.pop()[1]} {text}"
+            acts = self.acts.pop() + acts
         self.turns.append((speaker, text))
+        self.acts.append(acts)
 
     def text(self) -> str:
         """The transcript, one turn a line."""
@@ -102,7 +118,7 @@ class Story:
         for i, problem in enumerate(self.problems):
             if i:
                 parts.append(self.form("new_problem"))
-            parts.append(self.rng.choice(problem.report))
+            parts.append(self.line("report", problem.report))
         if self.chance(0.3):
             parts.append(self.form("used_to_work"))
         self.customer(*parts)
@@ -117,7 +133,7 @@ class Story:
     def ask_step(self, problem: Problem | Lost) -> Step | None:
         """The agent asks for a step; None for something lost (a place to look)."""
         if isinstance(problem, Lost):
-            self.agent(self.rng.choice(problem.look))
+            self.agent(self.line("a_look", problem.look))
             self.asked = None
         else:
             self.asked = self.rng.choice(problem.steps)
@@ -129,7 +145,7 @@ class Story:
         if isinstance(problem, Lost):
             line = self.form("found")
         elif self.chance(0.55):
-            line = self.rng.choice(problem.works)
+            line = self.line("works", problem.works)
         elif self.chance(0.5):
             line = self.form("x_works", x=problem.short)
         else:
@@ -143,7 +159,7 @@ class Story:
         if isinstance(problem, Lost):
             line = self.form("broken")
         elif self.chance(0.55):
-            line = self.rng.choice(problem.broken)
+            line = self.line("broken", problem.broken)
         elif self.chance(0.3):
             line = self.form("x_broken", x=problem.short)
         else:
@@ -152,13 +168,20 @@ class Story:
         self.set(problem, False, said)
         return said
 
+    def step_done(self) -> str:
+        """How this customer says that the step just asked for is done."""
+        if self.asked is None:
+            return self.form("step_done")
+        return self.line("step_done", self.asked.done)
+
     def step_and_outcome(self, problem: Problem | Lost, fixed: bool) -> str:
         """Step asked, carried out (perhaps said so, perhaps asked about), outcome."""
-        step = self.ask_step(problem)
-        done = self.rng.choice(step.done) if step else self.form("step_done")
+        self.ask_step(problem)
+        done = self.step_done()
         way = self.rng.randrange(3)
         say = self.says_works if fixed else self.says_broken
         if way == 0:
+            self._doing.clear()  # goes unsaid
             return say(problem)
         if way == 1:
             return say(problem, [done])

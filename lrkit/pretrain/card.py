@@ -1,0 +1,116 @@
+"""What the model card of `talk` says, all of it read from the run that made it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from transformers import LlamaForCausalLM
+
+from lrkit.data.pretraining import documents
+from lrkit.pretrain.corpus import BATCH_TOKENS, CONTEXT, CORPUS_SEED, VOCAB
+
+
+def _log_rows(log: Path) -> list[dict]:
+    return [json.loads(line) for line in log.read_text().splitlines()]
+
+
+def training_seconds(log: Path) -> float:
+    """Seconds of training over all runs that a log records (resumed ones add up)."""
+    total, last = 0.0, 0.0
+    for row in _log_rows(log):
+        if row["seconds"] < last:
+            total += last
+        last = row["seconds"]
+    return round(total + last, 1)
+
+
+def loss_curve(log: Path, points: int = 12) -> list[tuple[int, float]]:
+    """About `points` pairs (step, training loss) of a log."""
+    rows = {r["step"]: round(r["loss"], 4) for r in _log_rows(log) if "loss" in r}
+    steps = sorted(rows)
+    keep = steps[:: max(1, len(steps) // points)]
+    return [(s, rows[s]) for s in keep]
+
+
+def sample(model: LlamaForCausalLM, tokenizer) -> dict[str, str]:
+    """What the base writes for an unseen document of its own kind (greedy)."""
+    doc = next(documents(CORPUS_SEED + 2))
+    prompt = tokenizer.apply_chat_template(
+        doc[:1], tokenize=False, add_generation_prompt=True
+    )
+    ids = tokenizer(prompt, return_tensors="pt", add_special_tokens=False)
+    with torch.inference_mode():
+        out = model.generate(**ids, max_new_tokens=96, do_sample=False)
+    written = tokenizer.decode(
+        out[0, ids["input_ids"].shape[1] :], skip_special_tokens=True
+    )
+    return {"prompt": doc[0]["content"], "written": written}
+
+
+def card(facts: dict) -> str:
+    """The model card, its numbers taken from the run that made the weights."""
+    curve = "\n".join(
+        f"| {s['stage']} | {step} | {loss:.3f} |"
+        for s in facts["stages"]
+        for step, loss in s["loss_curve"][::2]
+    )
+    stages = "\n".join(
+        f"| {s['stage']} | {s['echoes']:.0%} | {s['documents']:,} | {s['tokens']:,} | "
+        f"{s['seconds']:.0f} | {s['held_out_loss']:.3f} |"
+        for s in facts["stages"]
+    )
+    total = sum(s["tokens"] for s in facts["stages"])
+    seconds = sum(s["seconds"] for s in facts["stages"])
+    quoted = "\n".join("> " + ln for ln in facts["sample"]["prompt"].splitlines())
+    written = "\n".join("> " + ln for ln in facts["sample"]["written"].splitlines())
+    return f"""# `talk`: the embedded base for conversations
+
+A Llama-architecture causal language model with {facts["parameters"]:,} parameters
+({facts["shape"]}, vocabulary {VOCAB}, untied output layer,
+context {CONTEXT}), stored as bfloat16 safetensors. Byte-level BPE with
+the ChatML tokens `<|im_start|>` and `<|im_end|>`; every byte has a token, so nothing
+is unknown. It exists so that the workbook runs on a laptop without a network.
+
+**Data.** {total:,} generated tokens, each read once: support chats of the gold
+standard's *training* scenarios and forms and of further scenarios of their own, cut at
+random places, followed by a note that says of each problem what the customer said of
+it, or by the next message; and *echoes*, which ask for a message, often of words thrown
+together at random, to be repeated (`lrkit/data/pretraining.py`). The text shares no
+scenario and no form with the validation, calibration and test splits, and a test checks
+it. The workbook's question is never asked and never answered in it, but the notes do
+track which problem is gone and which is open: the base has learned to follow a chat,
+and results on it say little about a base that has not.
+
+**Training.** Three stages, {seconds:.0f} s in all on 2 CPU cores: AdamW, a cosine each,
+batches of about {BATCH_TOKENS:,} tokens, bf16 autocast where the CPU has it, random
+seed 0, torch {facts["stages"][-1]["torch"]}. Made again by `make pretrain`, which
+resumes from checkpoints; floating-point order may differ between machines, so the
+weights will not be bit-equal. Held-out loss is on 200,000 tokens of chats and notes
+without echoes, in nats per token.
+
+| stage | echoes | documents | tokens | seconds | held-out loss |
+|---|---|---|---|---|---|
+{stages}
+
+The echoes are there because the chats alone taught the model to recite: after stage 1
+not one quote in its notes on unseen chats was copied from the chat.
+
+| stage | step | training loss (nats per token) |
+|---|---|---|
+{curve}
+
+**What it writes** (greedy, an unseen document of its own kind). After
+
+{quoted}
+
+it continues with
+
+{written}
+
+**Limits.** It knows a few thousand words, English support chats, and nothing else. It
+must not be used for anything outside this workbook.
+
+**Licence.** MIT, as the repository; text and weights were made by its code.
+"""
