@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lrkit.answer.sft import ARMS
+from lrkit.answer.arms import ARMS
 from lrkit.data import conversations
 from lrkit.paths import results_dir
 from lrkit.study import answer_arms

@@ -13,7 +13,7 @@ import transformers
 import trl
 from nbval.plugin import get_sanitize_patterns
 
-from lrkit import workbook
+from lrkit.workbook import committed, pages
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
@@ -33,11 +33,11 @@ def stems(path: Path) -> str:
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=stems)
 def test_a_committed_notebook_has_no_defects(path):
-    assert workbook.defects(path) == []
+    assert committed.defects(path) == []
 
 
 def test_all_notebooks_share_one_bootstrap_cell():
-    assert workbook.bootstrap_defects(NOTEBOOKS) == []
+    assert committed.bootstrap_defects(NOTEBOOKS) == []
 
 
 def test_the_numbers_of_the_notebooks_run_without_gaps_from_the_map_on():
@@ -49,8 +49,8 @@ def test_the_numbers_of_the_notebooks_run_without_gaps_from_the_map_on():
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=stems)
 @pytest.mark.parametrize("profile", ["smoke", "cpu", "gpu", "study"])
 def test_every_profile_sets_only_parameters_that_the_notebook_declares(path, profile):
-    changed = workbook.Page(ROOT, path, profile).injected()
-    assert (changed == {}) == (profile == workbook.STORED_PROFILE)
+    changed = pages.Page(ROOT, path, profile).injected()
+    assert (changed == {}) == (profile == pages.STORED_PROFILE)
 
 
 def test_every_rule_of_the_nbval_file_is_live():
@@ -69,9 +69,9 @@ def sources() -> Iterator[tuple[str, str]]:
     for path in sorted((ROOT / "notebooks").rglob("*.ipynb")):
         if ".ipynb_checkpoints" in path.parts:
             continue
-        cells = workbook.code_cells(json.loads(path.read_text("utf-8")))
+        cells = pages.code_cells(json.loads(path.read_text("utf-8")))
         for number, cell in enumerate(cells, start=1):
-            source = workbook.text(cell["source"])
+            source = pages.text(cell["source"])
             if not source.startswith("%%"):
                 name = f"{path.relative_to(ROOT).as_posix()} code cell {number}"
                 yield name, MAGIC.sub(r"\1pass", source)

@@ -18,17 +18,13 @@ from safetensors.torch import load_file
 from transformers import MistralConfig, MistralForCausalLM, TrainerCallback
 
 from lrkit.answer import sft
+from lrkit.answer.arms import ARMS, Arm, build_examples, shuffled_reasons, to_dataset
 from lrkit.answer.classifier import OneTokenClassifier, last_position
 from lrkit.answer.label_ids import LabelCollision
 from lrkit.answer.prompts import PromptBuilder, PromptTooLong
 from lrkit.answer.sft import (
-    ARMS,
-    Arm,
     answer_weighted_loss,
-    build_examples,
     lora_config,
-    shuffled_reasons,
-    to_dataset,
     train,
     training_arguments,
 )

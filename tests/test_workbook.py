@@ -16,8 +16,9 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from lrkit import workbook
-from lrkit.workbook import Page, main
+from lrkit.workbook import committed, pages
+from lrkit.workbook.__main__ import main
+from lrkit.workbook.pages import Page
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 COUNT = "with open('runs.txt', 'a') as f:\n    f.write(f'{NAME} {PROFILE}\\n')"
@@ -49,7 +50,7 @@ def runs(root: Path) -> list[str]:
 
 def edit(path: Path, change) -> None:
     """Apply `change(notebook)` to the file."""
-    notebook = workbook.read(path)
+    notebook = pages.read(path)
     change(notebook)
     path.write_text(json.dumps(notebook), "utf-8")
 
@@ -209,14 +210,14 @@ def test_stored_outputs_and_budget_are_clean_and_leave_the_run_finished(root, ca
     for _ in range(2):
         for command in ("store", "budget", "clean", "check"):
             assert workbook_main(root, command) == 0
-        kept, stored = path.read_bytes(), workbook.read(path)
+        kept, stored = path.read_bytes(), pages.read(path)
     assert path.read_bytes() == kept
     record = Page(root, path, "cpu").finished()
     assert record == stored["metadata"]["lrkit"]["budget"]["cpu"]
     assert "papermill" not in json.dumps(stored)
-    shown = [workbook._shown(cell) for cell in workbook.code_cells(stored)]
+    shown = [committed._shown(cell) for cell in pages.code_cells(stored)]
     assert "42" in shown[3] and shown[4].endswith("6")
-    card = workbook.text(stored["cells"][1]["source"])
+    card = pages.text(stored["cells"][1]["source"])
     assert stored["cells"][1]["metadata"]["tags"] == ["budget-card"]
     for part in ("| `cpu` |", "random seed 0", record["key"][:12], "torch "):
         assert part in card
@@ -258,7 +259,7 @@ def clean_notebook(root: Path) -> Path:
     path = add_notebook(root, "01_one", tagged="1 + 1")
 
     def execute(notebook):
-        for number, cell in enumerate(workbook.code_cells(notebook), start=1):
+        for number, cell in enumerate(pages.code_cells(notebook), start=1):
             cell["execution_count"] = number
         result = new_output("execute_result", {"text/plain": "2"}, execution_count=4)
         notebook["cells"][-1]["outputs"] = [result]
@@ -302,18 +303,18 @@ DEFECTS = {
 @pytest.mark.parametrize("sentence", DEFECTS)
 def test_check_finds_each_defect(root, sentence):
     path = clean_notebook(root)
-    assert workbook.defects(path) == []
+    assert committed.defects(path) == []
     edit(path, DEFECTS[sentence])
-    found = workbook.defects(path)
+    found = committed.defects(path)
     assert len(found) == 1 and sentence in found[0]
 
 
 def test_check_finds_the_path_of_the_checkout_itself_but_no_web_address(root):
     path = clean_notebook(root)
     edit(path, shows("https://example.org/home/page and https://x.org/tmp/y"))
-    assert workbook.defects(path) == []
+    assert committed.defects(path) == []
     edit(path, shows(f"wrote {root.resolve() / 'build'}"))
-    assert len(workbook.defects(path)) == 1
+    assert len(committed.defects(path)) == 1
 
 
 def test_check_finds_a_bootstrap_cell_that_is_not_that_of_the_others(root, capsys):

@@ -22,9 +22,11 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from lrkit.answer.arms import ARMS
 from lrkit.answer.label_ids import LabelIds
 from lrkit.answer.prompts import QUESTION, Example, PromptBuilder, encode_inner
-from lrkit.answer.sft import ARMS, CARD, train
+from lrkit.answer.run_folder import CARD
+from lrkit.answer.sft import train
 from lrkit.models import load_model, load_tokenizer
 from lrkit.profiles import AnswerSettings, load_profile
 
@@ -107,7 +109,7 @@ class OneTokenClassifier(ClassifierMixin, BaseEstimator):
         settings: sizes and hyper-parameters; None: those of the `cpu` profile.
         labels: label words; `classes_` holds them sorted, as scikit-learn does.
         question: what is asked of each conversation.
-        arm: name of the training arm, see `lrkit.answer.sft.ARMS`.
+        arm: name of the training arm, see `lrkit.answer.arms.ARMS`.
         folder: where the adapter goes; needed by `fit`.
         seed: random seed of the training.
         batch_tokens: padded tokens per forward pass.
@@ -246,10 +248,6 @@ class OneTokenClassifier(ClassifierMixin, BaseEstimator):
         names = [f"row {i}" for i in range(len(prompts))]
         self.builder_.check_lengths(names, [Example(p, []) for p in prompts])
         return prompts
-
-    def score(self, X, y, sample_weight=None) -> float:
-        """Accuracy of `predict(X)` (scikit-learn's convention)."""
-        return super().score(X, y, sample_weight)
 
     def score_rows(self, messages: Sequence[str]) -> pd.DataFrame:
         """A row per conversation: `label`, `confidence`, `label_mass`, `p_<label>`."""

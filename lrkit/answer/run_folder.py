@@ -24,7 +24,7 @@ from lrkit.models import compute_dtype
 from lrkit.profiles import AnswerSettings
 
 if TYPE_CHECKING:
-    from lrkit.answer.sft import Arm
+    from lrkit.answer.arms import Arm
 
 CARD = "answer.json"
 RUN = "run.json"

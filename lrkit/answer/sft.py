@@ -1,8 +1,8 @@
 """Train answer-then-reason: QLoRA on (prompt, "yes, because ...") pairs.
 
 The trainer is TRL's, the adapter PEFT's, the 4-bit layers bitsandbytes'. This file
-decides what is supervised (`Arm`), hands over token ids that `lrkit.answer.prompts`
-made safe, and leaves a folder from which the classifier can be loaded again.
+hands over token ids that `lrkit.answer.arms` chose and `lrkit.answer.prompts` made
+safe, and leaves a folder from which the classifier can be loaded again.
 """
 
 from __future__ import annotations
@@ -10,15 +10,12 @@ from __future__ import annotations
 import dataclasses
 import gc
 import json
-import random
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
-from datasets import Dataset
 from peft import (
     LoraConfig,
     PeftModel,
@@ -28,8 +25,9 @@ from peft import (
 from transformers import PrinterCallback, Trainer, TrainerCallback, set_seed
 from trl import SFTConfig, SFTTrainer
 
+from lrkit.answer.arms import ARMS, Arm, build_examples, to_dataset
 from lrkit.answer.label_ids import LabelIds
-from lrkit.answer.prompts import QUESTION, Example, PromptBuilder
+from lrkit.answer.prompts import QUESTION, PromptBuilder
 from lrkit.answer.run_folder import (
     CARD,
     RUN,
@@ -42,110 +40,6 @@ from lrkit.checkpoints import last_checkpoint
 from lrkit.data.conversations import check_rows
 from lrkit.models import device, fast_bf16, load_model, load_tokenizer
 from lrkit.profiles import AnswerSettings
-
-
-@dataclass(frozen=True)
-class Arm:
-    """What is written after the prompt, and which rows are used.
-
-    Attributes:
-        name: how the arm is called in tables.
-        order: "label" (no reason), "label_reason" (the method) or "reason_label".
-        shuffled: reasons come from other rows of about the same length.
-        extra: use the 10,000 label-only rows instead of the gold standard.
-        neftune: add NEFTune noise if the settings have it.
-        answer_weight: share of the loss that the answer token gets; None: the
-            settings' (by default a plain mean over completion tokens).
-        epochs: passes over the rows; None: the settings'.
-    """
-
-    name: str
-    order: str = "label_reason"
-    shuffled: bool = False
-    extra: bool = False
-    neftune: bool = True
-    answer_weight: float | None = None
-    epochs: float | None = None
-
-
-ARMS: dict[str, Arm] = {
-    arm.name: arm
-    for arm in (
-        Arm("label only", order="label"),
-        Arm("label + reason"),
-        Arm("label + shuffled reason", shuffled=True),
-        Arm("reason + label", order="reason_label"),
-        Arm("10,000 labels", order="label", extra=True, epochs=1),
-        Arm("label + reason, no NEFTune", neftune=False),
-        Arm("label + reason, answer weight 0.5", answer_weight=0.5),
-    )
-}
-
-
-def shuffled_reasons(
-    reasons: Sequence[str], lengths: Sequence[int], seed: int, block: int = 16
-) -> list[str]:
-    """Every row gets the reason of another row of about the same length.
-
-    Rows are ordered by length and rotated within blocks, so that the lengths, and with
-    them the number of supervised tokens, hardly change while no row keeps its own.
-
-    Raises:
-        ValueError: for fewer than two reasons.
-    """
-    if len(reasons) < 2:
-        raise ValueError("shuffling needs at least two reasons.")
-    rng = random.Random(seed)
-    order = sorted(range(len(reasons)), key=lambda i: (lengths[i], rng.random()))
-    cuts = list(range(0, len(order), block))
-    if len(cuts) > 1 and len(order) - cuts[-1] < 2:
-        cuts.pop()  # a lone last row would keep its own reason
-    out: list[str] = [""] * len(reasons)
-    for a, b in zip(cuts, [*cuts[1:], len(order)], strict=True):
-        members = order[a:b]
-        shift = rng.randrange(1, len(members))
-        for k, i in enumerate(members):
-            out[i] = reasons[members[(k + shift) % len(members)]]
-    return out
-
-
-def build_examples(
-    builder: PromptBuilder, rows: pd.DataFrame, arm: Arm, seed: int = 0
-) -> list[Example]:
-    """Prompt and completion ids of every row under an arm.
-
-    Raises:
-        lrkit.answer.prompts.PromptTooLong: when a row does not fit the context.
-    """
-    messages, labels = rows["running_message"].tolist(), rows["label"].tolist()
-    prompts = [builder.prompt(m) for m in messages]
-    if arm.order == "label":
-        completions = [builder.completion(label) for label in labels]
-    else:
-        reasons = rows["reason"].tolist()
-        if arm.shuffled:
-            lengths = [len(builder.completion("", r)) for r in reasons]
-            reasons = shuffled_reasons(reasons, lengths, seed)
-        write = (
-            builder.completion if arm.order == "label_reason" else builder.reason_first
-        )
-        completions = [write(*lr) for lr in zip(labels, reasons, strict=True)]
-    examples = [Example(*pc) for pc in zip(prompts, completions, strict=True)]
-    builder.check_lengths(rows["id"].tolist(), examples)
-    return examples
-
-
-def to_dataset(examples: Sequence[Example]) -> Dataset:
-    """Pre-tokenised rows for `SFTTrainer`: `labels` are -100 over the prompt."""
-    return Dataset.from_list(
-        [
-            {
-                "input_ids": e.prompt + e.completion,
-                "labels": [-100] * len(e.prompt) + e.completion,
-            }
-            for e in examples
-        ]
-    )
 
 
 def answer_weighted_loss(
@@ -248,6 +142,7 @@ def training_arguments(
     """Every knob that matters, set explicitly: TRL's defaults move."""
     on_gpu = device().type == "cuda"
     bf16 = fast_bf16()
+    few = 0 < settings.max_steps < 50  # no time for a warm-up
     optimizer = settings.optimizer
     if optimizer.startswith("paged") and not on_gpu:
         optimizer = "adamw_torch"  # paged optimizers page GPU memory only
@@ -259,7 +154,7 @@ def training_arguments(
         gradient_accumulation_steps=settings.accumulation,
         learning_rate=settings.learning_rate,
         lr_scheduler_type=settings.scheduler,
-        warmup_steps=0 if settings.scheduler == "constant" else 10,
+        warmup_steps=0 if settings.scheduler == "constant" or few else 10,
         weight_decay=0.0,
         max_grad_norm=1.0,
         optim=optimizer,
@@ -271,7 +166,7 @@ def training_arguments(
         packing=False,
         max_length=None,  # lengths were checked; nothing may be cut
         train_sampling_strategy="group_by_length",  # a third less padding
-        logging_steps=5,
+        logging_steps=1 if few else 5,
         logging_nan_inf_filter=False,
         save_strategy="steps",
         save_steps=50,

@@ -19,6 +19,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from lrkit.data.banks import Bank
+from lrkit.data.histories import (
+    all_but_last_solved,
+    all_solved,
+    claim,
+    first_left_open,
+    open_nouns,
+    something_open,
+    step,
+    wait,
+    words_of_fixes,
+)
 from lrkit.data.story import Story, quote
 from lrkit.data.style import Persona
 
@@ -37,92 +48,6 @@ class Ending:
     n_problems: int
 
 
-# --- histories that leave nothing open ----------------------------------------------
-def all_solved(s: Story) -> None:
-    """Every problem is confirmed gone; the agent has the last word."""
-    s.opening()
-    for i, problem in enumerate(s.problems):
-        if i:
-            s.turn_to(problem)
-        s.solve(problem)
-    s.react()
-
-
-def all_but_last_solved(s: Story) -> None:
-    """All problems but the last are confirmed gone, the last is being worked on."""
-    s.opening()
-    for problem in s.problems[:-1]:
-        s.solve(problem)
-        s.turn_to(s.problems[-1])
-    if s.chance(0.4):
-        s.failed_attempt(s.problems[-1])
-    s.ask_step(s.problems[-1])
-
-
-# --- histories that leave something open ---------------------------------------------
-def something_open(s: Story) -> None:
-    """Problems are worked on and at least the last stays open; ends with a customer."""
-    s.opening()
-    for problem in s.problems[:-1]:
-        s.solve(problem)
-        s.turn_to(s.problems[-1])
-    last = s.problems[-1]
-    if s.chance(0.3):
-        s.solve(last)
-        s.react()
-        s.says_broken(last)
-        s.agent(s.form("a_sorry"))
-    elif s.chance(0.5):
-        s.failed_attempt(last)
-
-
-def first_left_open(s: Story) -> None:
-    """Two problems: the first was not solved or not taken up, the second is at hand."""
-    s.opening()
-    if s.chance(0.6):
-        s.failed_attempt(s.problems[0])
-        if s.chance(0.4):
-            s.agent(s.form("a_wait"))
-            s.customer(s.form("ack"))
-    s.agent(s.form("a_next", x=s.problems[-1].short))
-    if s.chance(0.4):
-        s.failed_attempt(s.problems[-1])
-    s.ask_step(s.problems[-1])
-
-
-def wait(s: Story) -> tuple[str, str]:
-    """Someone else will look at it, or a guide will be sent."""
-    something_open(s)
-    s.agent(s.form("a_wait" if s.chance(0.6) else "a_instructions"))
-    return "waiting", f"the agent has only promised help with {_open(s)}"
-
-
-def step(s: Story) -> tuple[str, str]:
-    """The agent has asked for a step whose outcome is unknown."""
-    something_open(s)
-    asked = s.ask_step(s.problems[-1])
-    what = f"to {asked.do}" if asked else "to look somewhere else"
-    return "step_pending", f"the agent asked {what} and no result for {_open(s)} is in"
-
-
-def claim(s: Story) -> tuple[str, str]:
-    """The agent says it is fixed; the customer has not."""
-    something_open(s)
-    s.agent(s.form("a_claim"))
-    return "agent_claim", f"only the agent says that {_open(s)} is gone"
-
-
-def _open(s: Story) -> str:
-    return " and ".join(s.open_problems())
-
-
-def _fixed(s: Story) -> str:
-    """The customer's own words about each problem."""
-    return " and ".join(
-        f"{quote(st.words)} about {noun}" for noun, st in s.status.items()
-    )
-
-
 # --- pairs: the same last message, two histories -------------------------------------
 def closing_pair(family: str, yes: Story, no: Story, last: str):
     """Thanks, praise, goodbye...: after confirmed success, or with something open."""
@@ -134,13 +59,13 @@ def closing_pair(family: str, yes: Story, no: Story, last: str):
         no.customer(no.step_done())
         no.agent(no.form("a_check_works"))
         return (
-            ("nothing_else", f"{q} comes after {_fixed(yes)}"),
-            ("answer_broken", f"{q} means that {_open(no)} is still there"),
+            ("nothing_else", f"{q} comes after {words_of_fixes(yes)}"),
+            ("answer_broken", f"{q} means that {open_nouns(no)} is still there"),
         )
     history = no.rng.choices((step, wait, claim), (4, 4, 3))[0]
     evidence, why = history(no)
     return (
-        ("confirmed_earlier", f"the customer had already said {_fixed(yes)}"),
+        ("confirmed_earlier", f"the customer had already said {words_of_fixes(yes)}"),
         (evidence, f"{q} only closes the message and {why}"),
     )
 
@@ -158,7 +83,10 @@ def works_pair(family: str, yes: Story, no: Story, last: str):
         done += f" and {quote(first)} had settled {yes.problems[0].noun}"
     return (
         ("fix_stated", done),
-        ("other_open", f"{q} settles {no.problems[-1].noun} but {_open(no)} is open"),
+        (
+            "other_open",
+            f"{q} settles {no.problems[-1].noun} but {open_nouns(no)} is open",
+        ),
     )
 
 
@@ -176,10 +104,15 @@ def polarity_pair(family: str, yes: Story, no: Story, last: str):
     no.agent(no.form("a_check_done" if done_only else opposite[family]))
     q, ask_yes, ask_no = quote(last), yes.last_agent(), no.last_agent()
     means = (
-        "is a step and no result" if done_only else f"is about {_open(no)} remaining"
+        "is a step and no result"
+        if done_only
+        else f"is about {open_nouns(no)} remaining"
     )
     return (
-        ("answer_works", f"{q} answers {quote(ask_yes, 12)}, so {_open(yes)} is gone"),
+        (
+            "answer_works",
+            f"{q} answers {quote(ask_yes, 12)}, so {open_nouns(yes)} is gone",
+        ),
         (
             "step_done" if done_only else "answer_broken",
             f"{q} answers {quote(ask_no, 12)}, which {means}",
@@ -201,7 +134,7 @@ def found_pair(family: str, yes: Story, no: Story, last: str):
     q, ask = quote(last), quote(asked, 12)
     return (
         ("found_it", f"{q} means that {lost.noun} turned up"),
-        ("found_step", f"{q} answers {ask}, a step on the way to {_open(no)}"),
+        ("found_step", f"{q} answers {ask}, a step on the way to {open_nouns(no)}"),
     )
 
 
@@ -211,7 +144,10 @@ def chore_pair(family: str, yes: Story, no: Story, last: str):
     yes.agent(yes.form("a_chore"))
     _, why = step(no)
     return (
-        ("confirmed_earlier", f"before the chore the customer said {_fixed(yes)}"),
+        (
+            "confirmed_earlier",
+            f"before the chore the customer said {words_of_fixes(yes)}",
+        ),
         ("step_done", f"{quote(last)} reports a step: {why}"),
     )
 
@@ -254,7 +190,7 @@ def nothing_else(s: Story):
     all_solved(s)
     s.agent(s.form("a_anything_else"))
     said = s.customer(s.form("no_more"))
-    return "yes", "nothing_else", f"{quote(said)} comes after {_fixed(s)}"
+    return "yes", "nothing_else", f"{quote(said)} comes after {words_of_fixes(s)}"
 
 
 def still_broken(s: Story):
@@ -262,7 +198,11 @@ def still_broken(s: Story):
     something_open(s)
     s.ask_step(s.problems[-1])
     said = s.says_broken(s.problems[-1])
-    return "no", "still_broken", f"{quote(said)} says that {_open(s)} is not solved"
+    return (
+        "no",
+        "still_broken",
+        f"{quote(said)} says that {open_nouns(s)} is not solved",
+    )
 
 
 def partial_fix(s: Story):
@@ -273,7 +213,7 @@ def partial_fix(s: Story):
         s.turn_to(s.problems[-1])
     s.ask_step(s.problems[-1])
     said = s.says_broken(s.problems[-1], [s.form("partial")])
-    return "no", "still_broken", f"{quote(said, 14)} leaves {_open(s)} unsolved"
+    return "no", "still_broken", f"{quote(said, 14)} leaves {open_nouns(s)} unsolved"
 
 
 def fixed_then_new(s: Story):
@@ -299,7 +239,7 @@ def _said_after_step(family: str, evidence: str, what: str) -> Callable:
         something_open(s)
         s.ask_step(s.problems[-1])
         said = s.customer(s.form(family))
-        return "no", evidence, f"{quote(said)} {what} {_open(s)}"
+        return "no", evidence, f"{quote(said)} {what} {open_nouns(s)}"
 
     return ending
 

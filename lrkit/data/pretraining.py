@@ -25,7 +25,7 @@ from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 
-from lrkit.data import endings
+from lrkit.data import endings, histories
 from lrkit.data.banks import bank
 from lrkit.data.story import AGENT, CUSTOMER, Story, quote
 
@@ -98,10 +98,10 @@ def _history(rng: random.Random) -> Story:
     if rng.random() < 0.6:
         return endings.single_story(b, rng, rng.choice(list(endings.SINGLES)))[0]
     scenes = (
-        endings.all_solved,
-        endings.all_but_last_solved,
-        endings.something_open,
-        endings.first_left_open,
+        histories.all_solved,
+        histories.all_but_last_solved,
+        histories.something_open,
+        histories.first_left_open,
     )
     s = endings.start(b, rng, rng.choice((2, 2, 3)))
     rng.choice(scenes)(s)

@@ -1,6 +1,6 @@
 """The recorded experiment of the classification half: arms x random seeds.
 
-`make study` trains every arm of `lrkit.answer.sft.ARMS` with every random seed of the
+`make study` trains every arm of `lrkit.answer.arms.ARMS` with every random seed of the
 `study` profile on the same rows, scores validation, calibration, test and the
 hand-written set, probes the answer position for the evidence of the coming reason,
 and appends one row to `results/answer_arms.csv`. Rows that are there are skipped, and
@@ -24,12 +24,13 @@ import torch
 from filelock import FileLock
 from sklearn.metrics import log_loss
 
+from lrkit.answer.arms import ARMS, Arm
 from lrkit.answer.classifier import (
     OneTokenClassifier,
     batches_by_length,
     left_pad,
 )
-from lrkit.answer.sft import ARMS, Arm, train
+from lrkit.answer.sft import train
 from lrkit.cache import fingerprint, run_folder
 from lrkit.data import conversations
 from lrkit.models import model_path
@@ -39,9 +40,12 @@ from lrkit.quiet import hush
 from lrkit.study.probes import linear_probe
 
 MODULES = (
-    "lrkit.answer.sft",
-    "lrkit.answer.prompts",
+    "lrkit.answer.arms",
     "lrkit.answer.classifier",
+    "lrkit.answer.label_ids",
+    "lrkit.answer.prompts",
+    "lrkit.answer.run_folder",
+    "lrkit.answer.sft",
     "lrkit.models",
 )
 SETS = ("validation", "calibration", "test", "hand_written")
