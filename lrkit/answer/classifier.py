@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,44 +23,13 @@ from sklearn.utils.validation import check_is_fitted
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from lrkit.answer.arms import ARMS
+from lrkit.answer.engine import batches_by_length, left_pad
 from lrkit.answer.label_ids import LabelIds
 from lrkit.answer.prompts import QUESTION, Example, PromptBuilder, encode_inner
 from lrkit.answer.run_folder import CARD
 from lrkit.answer.sft import train
 from lrkit.models import load_model, load_tokenizer
 from lrkit.profiles import AnswerSettings, load_profile
-
-
-def left_pad(rows: Sequence[list[int]], pad_id: int, device: torch.device) -> dict:
-    """`input_ids`, `attention_mask` and `position_ids` [batch, longest], padded left.
-
-    Positions are counted from the first real token, so that a row's result does not
-    depend on who shares its batch.
-    """
-    width = max(map(len, rows))
-    ids = torch.full((len(rows), width), pad_id)
-    mask = torch.zeros((len(rows), width), dtype=torch.long)
-    for i, row in enumerate(rows):
-        ids[i, width - len(row) :] = torch.tensor(row)
-        mask[i, width - len(row) :] = 1
-    positions = (mask.cumsum(1) - 1).clamp(min=0)
-    batch = {"input_ids": ids, "attention_mask": mask, "position_ids": positions}
-    return {k: v.to(device) for k, v in batch.items()}
-
-
-def batches_by_length(
-    rows: Sequence[list[int]], max_tokens: int
-) -> Iterator[list[int]]:
-    """Indices of rows in batches of at most `max_tokens` padded tokens, short first."""
-    order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
-    batch: list[int] = []
-    for i in order:
-        if batch and (len(batch) + 1) * len(rows[i]) > max_tokens:
-            yield batch
-            batch = []
-        batch.append(i)
-    if batch:
-        yield batch
 
 
 @torch.inference_mode()

@@ -49,6 +49,7 @@ class Stage:
         replaced: share of its chats with other content words.
         answers_only: whether the loss is on the answers alone. Random words of a prompt
             would drown what is to be learned.
+        scheduler: how the rate goes on after its warm-up.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Stage:
     whole: float = 0.6
     replaced: float = 0.0
     answers_only: bool = True
+    scheduler: str = "cosine"
 
     def corpus(self, tokenizer, seed: int) -> Corpus:
         """The stage's documents as token ids."""
@@ -69,9 +71,17 @@ class Stage:
 # Then chats with other content words, in which it has to read.
 STAGES = (
     Stage("1-chats", 3_000_000, 2e-3, answers_only=False),
-    Stage("2-echoes", 2_400_000, 2e-3, echoes=1.0, whole=1.0),
-    Stage("3-reading", 11_000_000, 2e-3, echoes=0.05, replaced=0.8),
+    Stage(
+        "2-echoes",
+        2_800_000,
+        2e-3,
+        echoes=1.0,
+        whole=1.0,
+        scheduler="constant_with_warmup",  # copying begins late, and all of a sudden
+    ),
+    Stage("3-reading", 10_000_000, 2e-3, echoes=0.05, replaced=0.8),
 )
+
 # What the losses in the card are measured on: the answers to plain chats.
 HELD_OUT = Stage("held out", 200_000, 0.0)
 
@@ -131,7 +141,7 @@ def train_stage(
         per_device_train_batch_size=1,  # an item is a batch of about 6,000 tokens
         per_device_eval_batch_size=1,
         learning_rate=stage.learning_rate,
-        lr_scheduler_type="cosine",
+        lr_scheduler_type=stage.scheduler,
         warmup_steps=100,
         weight_decay=0.05,
         adam_beta2=0.98,

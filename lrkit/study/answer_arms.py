@@ -25,11 +25,8 @@ from filelock import FileLock
 from sklearn.metrics import log_loss
 
 from lrkit.answer.arms import ARMS, Arm
-from lrkit.answer.classifier import (
-    OneTokenClassifier,
-    batches_by_length,
-    left_pad,
-)
+from lrkit.answer.classifier import OneTokenClassifier
+from lrkit.answer.engine import batches_by_length, left_pad
 from lrkit.answer.sft import train
 from lrkit.cache import fingerprint, run_folder
 from lrkit.data import conversations
@@ -42,6 +39,7 @@ from lrkit.study.probes import linear_probe
 MODULES = (
     "lrkit.answer.arms",
     "lrkit.answer.classifier",
+    "lrkit.answer.engine",
     "lrkit.answer.label_ids",
     "lrkit.answer.prompts",
     "lrkit.answer.run_folder",
