@@ -1,16 +1,17 @@
 """Read a label and its probability off one token: a scikit-learn style classifier.
 
 `OneTokenClassifier` scores a conversation with a single forward pass at the last
-position. It trains through `lrkit.answer.sft`, saves and loads a folder, and can go
-on from the answer to write the reason (`explain`). It decides nothing about
-thresholds or routing.
+position. It trains through `lrkit.answer.sft`, scores through `lrkit.answer.engine`,
+saves and loads a folder, and can go on from the answer to write the reason
+(`explain`). It decides nothing about thresholds or routing.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,12 @@ from sklearn.utils.validation import check_is_fitted
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from lrkit.answer.arms import ARMS
-from lrkit.answer.engine import batches_by_length, left_pad
-from lrkit.answer.label_ids import LabelIds
+from lrkit.answer.engine import Engine, batches_by_length, left_pad
+from lrkit.answer.label_ids import LabelCollision, LabelIds, normalised
 from lrkit.answer.prompts import QUESTION, Example, PromptBuilder, encode_inner
 from lrkit.answer.run_folder import CARD
 from lrkit.answer.sft import train
+from lrkit.answer.whole_labels import WholeLabels
 from lrkit.models import load_model, load_tokenizer
 from lrkit.profiles import AnswerSettings, load_profile
 
@@ -71,6 +73,26 @@ def last_position(
     return stacked, torch.stack(hidden) if hidden_layer is not None else None
 
 
+def label_reader(
+    tokenizer: PreTrainedTokenizerBase, labels: Sequence[str], collisions: str = "raise"
+) -> LabelIds | WholeLabels:
+    """First tokens of the labels, or whole labels where these cannot tell them apart.
+
+    Raises:
+        LabelCollision: when two labels begin alike and `collisions` is "raise".
+        ValueError: for another `collisions` than "raise" and "whole".
+    """
+    if collisions not in ("raise", "whole"):
+        raise ValueError(f"collisions must be 'raise' or 'whole', not {collisions!r}.")
+    try:
+        return LabelIds(tokenizer, list(labels))
+    except LabelCollision as error:
+        if collisions == "raise":
+            raise
+        warnings.warn(f"{error} Whole labels are scored here.", stacklevel=2)
+        return WholeLabels(tokenizer, list(labels))
+
+
 class OneTokenClassifier(ClassifierMixin, BaseEstimator):
     """Answer-then-reason classifier: trained on "yes, because ...", reads one token.
 
@@ -82,8 +104,11 @@ class OneTokenClassifier(ClassifierMixin, BaseEstimator):
         folder: where the adapter goes; needed by `fit`.
         seed: random seed of the training.
         batch_tokens: padded tokens per forward pass.
+        collisions: what to do with labels that begin with the same token: "raise"
+            (before anything is trained), or "whole": score whole label strings, which
+            takes a second forward pass per row.
 
-    After `fit` or `load`: `classes_`, `model_`, `tokenizer_`, `label_ids_`.
+    After `fit` or `load`: `classes_`, `model_`, `tokenizer_`, `label_ids_`, `engine_`.
     """
 
     def __init__(
@@ -95,6 +120,7 @@ class OneTokenClassifier(ClassifierMixin, BaseEstimator):
         folder: str | Path | None = None,
         seed: int = 0,
         batch_tokens: int = 4096,
+        collisions: str = "raise",
     ):
         self.settings = settings
         self.labels = labels
@@ -103,6 +129,7 @@ class OneTokenClassifier(ClassifierMixin, BaseEstimator):
         self.folder = folder
         self.seed = seed
         self.batch_tokens = batch_tokens
+        self.collisions = collisions
 
     # --- fitting, loading ----------------------------------------------------------
     def fit(
@@ -129,7 +156,7 @@ class OneTokenClassifier(ClassifierMixin, BaseEstimator):
         settings = self.settings or load_profile("cpu").answer
         self.log_ = train(
             rows, settings, self.folder, arm, tuple(self.labels), self.question,
-            self.seed, **train_args,
+            self.seed, whole_labels=self.collisions == "whole", **train_args,
         )  # fmt: skip
         return self._open(Path(self.folder))
 
@@ -150,6 +177,7 @@ class OneTokenClassifier(ClassifierMixin, BaseEstimator):
         self = cls(
             labels=tuple(card["labels"]), question=card["question"], arm=card["arm"],
             folder=folder, seed=card["seed"], batch_tokens=batch_tokens,
+            collisions=card["collisions"],
         )  # fmt: skip
         return self._open(folder)
 
@@ -186,7 +214,8 @@ class OneTokenClassifier(ClassifierMixin, BaseEstimator):
         self.model_, self.tokenizer_ = model.eval(), tokenizer
         self.builder_ = PromptBuilder(tokenizer, self.question, prompt, max_tokens)
         self.classes_ = np.array(sorted(self.labels))
-        self.label_ids_ = LabelIds(tokenizer, list(self.classes_))
+        self.label_ids_ = label_reader(tokenizer, self.classes_, self.collisions)
+        self.engine_ = Engine(self.model_, tokenizer.pad_token_id, self.batch_tokens)
 
     def save(self, folder: str | Path) -> Path:
         """Copy the adapter and all that loading needs to another folder."""
@@ -218,14 +247,30 @@ class OneTokenClassifier(ClassifierMixin, BaseEstimator):
         self.builder_.check_lengths(names, [Example(p, []) for p in prompts])
         return prompts
 
-    def score_rows(self, messages: Sequence[str]) -> pd.DataFrame:
-        """A row per conversation: `label`, `confidence`, `label_mass`, `p_<label>`."""
+    def _checked(self, messages: Iterable[str]) -> Iterator[list[int]]:
+        """Prompts of an iterator, their lengths checked as they come."""
+        for i, message in enumerate(messages):
+            prompt = self.builder_.prompt(message)
+            self.builder_.check_lengths([f"row {i}"], [Example(prompt, [])])
+            yield prompt
+
+    def score_rows(
+        self, messages: Iterable[str], progress: bool = False
+    ) -> pd.DataFrame:
+        """A row per conversation: `label`, `confidence`, `label_mass`, `p_<label>`.
+
+        Args:
+            messages: conversations; of an iterator only a part is held at a time.
+            progress: whether to show a bar.
+        """
         check_is_fitted(self, "model_")
-        logits, _ = last_position(
-            self.model_, self.prompts(messages), self.tokenizer_.pad_token_id,
-            self.batch_tokens,
-        )  # fmt: skip
-        proba, mass = self._probabilities(logits)
+        listed = isinstance(messages, (str, Sequence)) or hasattr(messages, "__len__")
+        prompts = self.prompts(messages) if listed else self._checked(messages)
+        self.engine_.batch_tokens = self.batch_tokens
+        log_mass = self.label_ids_.score(self.engine_, prompts, progress)
+        if not len(log_mass):
+            raise ValueError("expected at least one conversation, got none.")
+        proba, mass = self._normalised(log_mass)
         best = proba.argmax(1)
         columns = {f"p_{c}": proba[:, k] for k, c in enumerate(self.classes_)}
         return pd.DataFrame(
@@ -234,8 +279,8 @@ class OneTokenClassifier(ClassifierMixin, BaseEstimator):
             | columns
         )
 
-    def _probabilities(self, logits: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
-        proba, mass = (t.numpy() for t in self.label_ids_.probabilities(logits))
+    def _normalised(self, log_mass: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+        proba, mass = (t.numpy() for t in normalised(log_mass))
         if not np.isfinite(proba).all():
             raise FloatingPointError(
                 "the model returned NaN for some rows: load it in float32 or bfloat16."
@@ -249,6 +294,19 @@ class OneTokenClassifier(ClassifierMixin, BaseEstimator):
     def predict(self, messages: Sequence[str]) -> np.ndarray:
         """The more probable label of each conversation."""
         return self.score_rows(messages)["label"].to_numpy()
+
+    def expected_value(self, messages: Iterable[str]) -> np.ndarray:
+        """[rows]: the mean of the labels taken as numbers, for scores such as 0-9.
+
+        Raises:
+            ValueError: when a label is no number.
+        """
+        try:
+            values = self.classes_.astype(float)
+        except ValueError:
+            named = ", ".join(self.classes_)
+            raise ValueError(f"an expected value needs numbers, not {named}.") from None
+        return self.predict_proba(messages) @ values
 
     def hidden(self, messages: Sequence[str], layer: int = -1) -> np.ndarray:
         """[rows, width]: the hidden state at the answer position, for probes."""
@@ -285,7 +343,11 @@ class OneTokenClassifier(ClassifierMixin, BaseEstimator):
         (prompt,) = self.prompts([message])
         ids = torch.tensor([prompt], device=self.model_.device)
         out = self.model_(input_ids=ids, use_cache=True, logits_to_keep=1)
-        proba, mass = self._probabilities(out.logits[:, -1].float().cpu())
+        if isinstance(self.label_ids_, LabelIds):
+            log_mass = self.label_ids_.log_mass(out.logits[:, -1].cpu())
+        else:
+            log_mass = self.label_ids_.score(self.engine_, [prompt])
+        proba, mass = self._normalised(log_mass)
         names = self.classes_.tolist()
         chosen = proba[0].argmax() if label is None else names.index(label)
         answer = names[chosen]

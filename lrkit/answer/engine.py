@@ -195,7 +195,7 @@ class Engine:
     @torch.inference_mode()
     def _encode(self, prefix: list[int]) -> DynamicCache | None:
         ids = torch.tensor([prefix], device=self.model.device)
-        with self._precision():
+        with self.precision():
             out = self.model(input_ids=ids, use_cache=True, logits_to_keep=1)
         cache = getattr(out, "past_key_values", None)
         plain = isinstance(cache, DynamicCache) and all(
@@ -203,7 +203,8 @@ class Engine:
         )
         return cache if plain else None  # states of other kinds cannot be expanded
 
-    def _precision(self):
+    def precision(self):
+        """Autocast to the wished dtype, or nothing."""
         if self.autocast is None:
             return nullcontext()
         return torch.autocast(self.model.device.type, self.autocast)
@@ -214,7 +215,7 @@ class Engine:
         inputs = left_pad(rows, self.pad_id, self.model.device, len(self._prefix))
         if self._cache is not None:
             inputs["past_key_values"] = fork(self._cache, len(rows))
-        with self._precision():
+        with self.precision():
             out = self.model(
                 **inputs, use_cache=self._cache is not None, logits_to_keep=1
             )

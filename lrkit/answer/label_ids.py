@@ -8,12 +8,13 @@ list of ids is hard-coded anywhere.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import combinations
 
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from lrkit.answer.engine import Engine
 from lrkit.answer.prompts import encode_inner
 
 
@@ -80,7 +81,8 @@ class LabelIds:
         raise LabelCollision(
             f"the labels {label!r} and {other!r} both start with the token {token!r}, "
             "so that one token cannot tell them apart: rename one of them, for example "
-            "to a word that starts differently."
+            "to a word that starts differently, or score whole labels "
+            "(OneTokenClassifier(collisions='whole'), two forward passes a row)."
         )
 
     def log_mass(self, logits: torch.Tensor) -> torch.Tensor:
@@ -97,6 +99,12 @@ class LabelIds:
             [logprobs[:, self.ids[label]].logsumexp(-1) for label in self.labels], dim=1
         )
 
+    def score(
+        self, engine: Engine, prompts: Iterable[list[int]], progress: bool = False
+    ) -> torch.Tensor:
+        """[rows, labels]: `log_mass` after each prompt, one forward pass a row."""
+        return engine.score(prompts, self.log_mass, progress)
+
     def probabilities(self, logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Label probabilities and the *label mass*.
 
@@ -105,5 +113,9 @@ class LabelIds:
             probability that the model spends on any label at all. A small mass points
             at a prompt or format problem, not at a hard row.
         """
-        log_mass = self.log_mass(logits)
-        return log_mass.softmax(-1), log_mass.logsumexp(-1).exp()
+        return normalised(self.log_mass(logits))
+
+
+def normalised(log_mass: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """`(proba, mass)` of log-probabilities [batch, labels], see `probabilities`."""
+    return log_mass.softmax(-1), log_mass.logsumexp(-1).exp()

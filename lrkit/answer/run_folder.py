@@ -79,6 +79,7 @@ def write_card(
     question: str,
     seed: int,
     n_rows: int,
+    whole_labels: bool = False,
 ) -> None:
     """Write `answer.json`: all that is needed to load and to repeat. Written last, so
     that its presence means a finished run."""
@@ -89,6 +90,7 @@ def write_card(
         "max_tokens": settings.max_tokens,
         "question": question,
         "labels": list(labels),
+        "collisions": "whole" if whole_labels else "raise",
         "arm": arm.name,
         "order": arm.order,
         "seed": seed,

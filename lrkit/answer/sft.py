@@ -189,6 +189,7 @@ def train(
     question: str = QUESTION,
     seed: int = 0,
     callbacks: Sequence[TrainerCallback] = (),
+    whole_labels: bool = False,
 ) -> list[dict[str, Any]]:
     """Train an adapter into folder `out` and return the trainer's log.
 
@@ -204,6 +205,7 @@ def train(
         question: what the prompt asks.
         seed: random seed of initialisation, order and noise.
         callbacks: further callbacks of the trainer, e.g. a progress bar.
+        whole_labels: accept labels that begin with the same token.
 
     Raises:
         ValueError: when `out` holds a run with other arguments.
@@ -217,7 +219,8 @@ def train(
     if (out / CARD).is_file():
         return json.loads((out / "log.json").read_text())
     tokenizer = load_tokenizer(settings.base)
-    LabelIds(tokenizer, labels)
+    if not whole_labels:
+        LabelIds(tokenizer, labels)  # raises when first tokens collide
     builder = PromptBuilder(tokenizer, question, settings.prompt, settings.max_tokens)
     examples = build_examples(builder, rows, arm, seed)
     write_json(out / RUN, identity)
@@ -242,7 +245,7 @@ def train(
     tokenizer.save_pretrained(out)
     log = trainer.state.log_history
     write_json(out / "log.json", log)
-    write_card(out, settings, arm, labels, question, seed, len(rows))
+    write_card(out, settings, arm, labels, question, seed, len(rows), whole_labels)
     del trainer
     gc.collect()  # it refers to itself and would hold its model beside the next one
     return log

@@ -170,6 +170,26 @@ def _shuffled(items: tuple, key) -> list:
     return sorted(items, key=lambda x: hashlib.sha256(key(x).encode()).hexdigest())
 
 
+def _dealt(lines: tuple[tuple[str, str], ...], split: str) -> list[tuple[str, str]]:
+    """The share of a family's lines that a split owns."""
+    order = _shuffled(lines, key=lambda x: x[1].lower())
+    cuts = [round(sum(FORM_SHARES[:i]) * len(order)) for i in range(5)]
+    k = SPLITS.index(split)
+    return order[cuts[k] : cuts[k + 1]]
+
+
+@cache
+def topic_lines(split: str) -> dict[str, tuple[tuple[str, str], ...]]:
+    """What one split may say in chats about billing, faults and other topics."""
+    text = (files("lrkit.data") / "banks" / "topics.yaml").read_text("utf-8")
+    return {
+        family: tuple(
+            _dealt(tuple((f"{family}:{i:02d}", t) for i, t in enumerate(lines)), split)
+        )
+        for family, lines in _read_yaml(text).items()
+    }
+
+
 @cache
 def bank(split: str) -> Bank:
     """The bank of one split; "pretraining" is the training split's and more of its own.
@@ -185,12 +205,9 @@ def bank(split: str) -> Bank:
     if split not in SPLITS:
         raise ValueError(f"no split {split!r}: expected one of {', '.join(SPLITS)}.")
     mine: dict[str, tuple[tuple[str, str], ...]] = {}
-    k = SPLITS.index(split)
     for family, lines in forms().items():
         withdrawn = forms(retired=True).get(family, ())
-        order = _shuffled((*lines, *withdrawn), key=lambda x: x[1].lower())
-        cuts = [round(sum(FORM_SHARES[:i]) * len(order)) for i in range(5)]
-        dealt = order[cuts[k] : cuts[k + 1]]
+        dealt = _dealt((*lines, *withdrawn), split)
         mine[family] = tuple(form for form in dealt if form not in withdrawn)
     own = tuple(s for s in scenarios() if split_of_scenario(s.id) == split)
     return Bank(split, own, mine)
