@@ -118,3 +118,60 @@ def label_counts(table: pd.DataFrame, title: str) -> Figure:
     ax.set(xlabel="conversations", title=title)
     ax.legend(frameon=False)
     return fig
+
+
+def reliability(bands: Mapping[str, pd.DataFrame], title: str = "") -> Figure:
+    """Reliability diagrams on one pair of axes, with the counts of each bin below.
+
+    Args:
+        bands: name -> `lrkit.answer.calibration.reliability_band`.
+        title: of the figure.
+    """
+    fig, (top, below) = plt.subplots(
+        2, 1, figsize=(7.5, 5.2), dpi=110, layout="constrained", sharex=True,
+        height_ratios=(3, 1),
+    )  # fmt: skip
+    top.plot([0, 1], [0, 1], color=GREY, lw=1, ls="--")
+    n = len(bands)
+    for k, (name, band) in enumerate(bands.items()):
+        color, marker = (BLUE, ORANGE, GREEN, PURPLE)[k % 4], "osD^"[k % 4]
+        shown = band[band["count"] > 0]
+        top.errorbar(
+            shown["confidence"], shown["accuracy"],
+            yerr=[
+                (shown["accuracy"] - shown["accuracy_low"]).clip(lower=0),
+                (shown["accuracy_high"] - shown["accuracy"]).clip(lower=0),
+            ],
+            color=color, marker=marker, ms=5, lw=1.4, elinewidth=1, capsize=2,
+            label=name,
+        )  # fmt: skip
+        width = (band["high"] - band["low"]) / (n + 0.5)
+        below.bar(band["low"] + (k + 0.75) * width, band["count"], width, color=color)
+    for ax in (top, below):
+        ax.spines[["top", "right"]].set_visible(False)
+    top.set(ylabel="share that is right", title=title, ylim=(0, 1.02), xlim=(0, 1))
+    below.set(xlabel="confidence of the answer", ylabel="conversations")
+    top.legend(frameon=False, loc="upper left")
+    return fig
+
+
+def curves(
+    lines: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    xlabel: str,
+    ylabel: str,
+    title: str = "",
+    marks: Mapping[str, tuple[float, float]] | None = None,
+) -> Figure:
+    """Lines y over x, told apart by colour and dash, and named points on them."""
+    fig, ax = _axes(height=3.8)
+    for k, (name, (x, y)) in enumerate(lines.items()):
+        ax.plot(
+            x, y, color=(BLUE, ORANGE, GREEN, PURPLE)[k % 4],
+            ls=("-", "--", "-.", ":")[k % 4], label=name,
+        )  # fmt: skip
+    for name, (x, y) in (marks or {}).items():
+        ax.plot(x, y, "o", color="black", ms=5)
+        ax.annotate(name, (x, y), xytext=(6, 6), textcoords="offset points", fontsize=8)
+    ax.set(xlabel=xlabel, ylabel=ylabel, title=title)
+    ax.legend(frameon=False)
+    return fig

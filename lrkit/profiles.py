@@ -98,9 +98,11 @@ PROFILES: dict[str, Profile] = {
     "gpu": Profile(
         "gpu",
         (0,),
-        # The recipe of the source for a 7B model, as published.
+        # The recipe of the source for a 7B model, as published. It names
+        # Mistral-7B-OpenOrca; this one has its shape, vocabulary and chat format, and
+        # weights that can be read without unpickling.
         AnswerSettings(
-            base="Open-Orca/Mistral-7B-OpenOrca",
+            base="teknium/OpenHermes-2.5-Mistral-7B",
             prompt="full",
             max_tokens=4096,
             load_in_4bit=True,

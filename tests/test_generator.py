@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import pytest
 
-from lrkit.data import banks, endings, pretraining
+from lrkit.data import banks, endings
 from lrkit.data.story import AGENT, CUSTOMER, Story, quote
 from lrkit.data.style import Persona
 
@@ -236,82 +236,6 @@ def test_a_story_uses_only_what_its_split_owns(split):
 def test_an_unknown_split_is_refused():
     with pytest.raises(ValueError, match=r"no split 'dev'.*train, validation"):
         banks.bank("dev")
-
-
-# --- the pretraining stream -----------------------------------------------------------
-
-
-def test_a_note_calls_open_what_is_open_and_gone_what_is_gone(train):
-    for story, *_ in every(train):
-        lines = pretraining.note(story).split("\n")
-        for noun, status in story.status.items():
-            state = "gone" if status.fixed else "open"
-            assert any(line.startswith(f"{noun}: {state}") for line in lines)
-
-
-def test_a_log_has_a_line_for_every_message_that_says_what_it_does(train):
-    for story, family, *_ in every(train):
-        lines = pretraining.log(story).split("\n")
-        assert len(lines) == len(story.turns) == len(story.acts)
-        for line, (speaker, text), acts in zip(
-            lines, story.turns, story.acts, strict=True
-        ):
-            assert acts, text
-            assert line.startswith(speaker.split()[-1].lower())
-            first = text.replace('"', "").split()[:3]
-            assert f'"{" ".join(first)}"' in line
-        if family in pretraining.ACTS:
-            assert pretraining.ACTS[family] in lines[-1]
-
-
-def test_every_family_of_forms_has_an_act():
-    assert set(banks.forms()) <= set(pretraining.ACTS)
-
-
-def test_an_unsaid_report_of_a_step_is_not_logged(train):
-    """A message that only says "it works" does not also say that a step is done."""
-    b, found = banks.bank("train"), 0
-    for seed in range(300):
-        s = endings.start(b, random.Random(seed), 1)
-        s.opening()
-        s.step_and_outcome(s.problems[0], fixed=True)
-        text, acts = s.turns[-1][1], s.acts[-1]
-        if "step_done" in acts and s.persona.typo == s.persona.shorthand == 0:
-            assert any(normalised(d) in normalised(text) for d in s.asked.done)
-            found += 1
-    assert found > 20
-
-
-def test_replaced_words_are_replaced_alike_in_chat_and_answer():
-    rng, changed = random.Random(4), 0
-    stream = pretraining.documents(seed=4)
-    frame = pretraining.frame_words()
-    for _ in range(150):
-        chat, answer = (m["content"] for m in next(stream))
-        chat = chat.split(f"\n\n{pretraining.FENCE}\n")[1]
-        new_chat, new_answer = pretraining.delexicalise(rng, chat, answer)
-        pairs = dict[str, str]()
-        for old, new in ((chat, new_chat), (answer, new_answer)):
-            olds, news = pretraining.WORD.findall(old), pretraining.WORD.findall(new)
-            for o, n in zip(olds, news, strict=True):
-                in_chat = o.lower() in map(str.lower, pretraining.WORD.findall(chat))
-                assert pairs.setdefault(o.lower(), n.lower()) == n.lower()
-                if o.lower() in frame or not in_chat:
-                    assert o == n
-                changed += o != n
-            assert pretraining.WORD.sub("", old) == pretraining.WORD.sub("", new)
-    assert changed > 500
-
-
-def test_pretraining_never_asks_the_question_nor_gives_its_answer():
-    stream = pretraining.documents(seed=3)
-    for _ in range(300):
-        system, assistant = next(stream)
-        assert [system["role"], assistant["role"]] == ["system", "assistant"]
-        asked = system["content"].split(f"\n\n{pretraining.FENCE}\n")[0]
-        known = (pretraining.ASK_NOTE, pretraining.ASK_LOG, pretraining.ASK_NEXT)
-        assert any(asked in asks for asks in known)
-        assert "because in the end" not in assistant["content"]
 
 
 @pytest.mark.parametrize("family", ["yes_word", "no_word"])

@@ -64,17 +64,6 @@ def test_loss_is_on_the_answers_alone_or_on_everything(tokenizer, answers_only):
         assert all(text.startswith("<|im_start|>system") for text in learned)
 
 
-def test_echoes_repeat_what_stands_in_the_chat():
-    for doc in islice(documents(8, 1.0), 200):
-        assert doc[1]["content"] in doc[0]["content"]
-
-
-def test_the_question_of_the_workbook_is_never_asked_in_pretraining():
-    for doc in islice(documents(9, 0.1), 300):
-        assert "resolved?" not in doc[0]["content"].split("```")[0]
-        assert not doc[1]["content"].lower().startswith(("yes,", "no,"))
-
-
 @pytest.mark.parametrize("string", ["naïve ☃ 🙂\n\tтест", "yes", "a  b", "<|im_end|>"])
 def test_any_text_comes_back_from_its_bytes(tokenizer, string):
     ids = tokenizer(string, add_special_tokens=False)["input_ids"]

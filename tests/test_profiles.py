@@ -90,7 +90,7 @@ def test_settings_cannot_be_edited_in_place():
 
 def test_the_gpu_profile_is_the_recipe_of_the_source():
     s = load_profile("gpu").answer
-    assert s.base.endswith("Mistral-7B-OpenOrca") and s.prompt == "full"
+    assert s.base.endswith("Mistral-7B") and s.prompt == "full"
     assert (s.lora_r, s.lora_alpha, s.lora_dropout) == (32, 64, 0.05)
     assert (s.batch_size, s.accumulation, s.epochs) == (1, 8, 2)
     assert (s.learning_rate, s.scheduler) == (5e-5, "constant")

@@ -1,9 +1,11 @@
 """The text that the embedded base `talk` learns to read from.
 
-Documents in ChatML: a support chat, then one of four answers.
+Documents in ChatML: a support chat, then one of these answers.
 
 * A *note* says for each problem what the customer has said of it.
-* A *log* says of every message what it does ("asks if it works", "says no").
+* A *log* quotes the first words of every message and says what it does ("asks if it
+  works", "says no"); *acts* says so without the quote, often of unrelated messages.
+* *States*: which problem is gone and which is open.
 * *Next*: the next message of the chat.
 * An *echo* repeats a chat, often of words thrown together at random.
 
@@ -20,14 +22,16 @@ answer never given: the base learns to follow a chat, not the task.
 from __future__ import annotations
 
 import random
-import re
-from collections import Counter
-from collections.abc import Iterator
-from functools import cache
+from bisect import bisect
+from collections.abc import Iterator, Mapping
+from itertools import accumulate
 
 from lrkit.data import endings, histories
+from lrkit.data.acts import ACTS
 from lrkit.data.banks import bank
+from lrkit.data.delexicalise import content_words, delexicalise
 from lrkit.data.story import AGENT, CUSTOMER, Story, quote
+from lrkit.data.style import Persona
 
 ASK_NOTE = (
     "Write a note on each problem of this chat.",
@@ -38,55 +42,15 @@ ASK_LOG = (
     "Say of each message of this chat what it does.",
     "What happens in this chat, message by message?",
 )
+ASK_ACTS = ("What does each of these messages do?", "What is each message for?")
+ASK_STATES = (
+    "Which problems of this chat are gone?",
+    "What is still open in this chat?",
+)
 ASK_NEXT = ("Write the next message of this chat.", "How does this chat go on?")
 FENCE = "```"
-WORD = re.compile(r"[A-Za-z]+(?:'[A-Za-z]+)*")
 
-# What a message does, by the family of the form (or line of a scenario) it is made of.
-ACTS = {
-    "a_anything_else": "asks if anything else is needed",
-    "a_ask": "asks for details",
-    "a_check_broken": "asks if it still fails",
-    "a_check_done": "asks if the step is done",
-    "a_check_works": "asks if it works",
-    "a_check_x_works": "asks if it works",
-    "a_chore": "asks for a last favour",
-    "a_claim": "claims a repair",
-    "a_glad": "is glad",
-    "a_greeting": "greets",
-    "a_instructions": "points to a guide",
-    "a_look": "asks to look somewhere",
-    "a_next": "turns to another problem",
-    "a_noted": "takes note",
-    "a_sorry": "is sorry",
-    "a_step": "asks for a step",
-    "a_wait": "promises help",
-    "ack": "takes note",
-    "all_works": "says that everything works",
-    "broken": "says that it still fails",
-    "bye": "says goodbye",
-    "c_greeting": "greets",
-    "chitchat": "makes small talk",
-    "contact_again": "may write again",
-    "found": "says that it is found",
-    "give_up": "gives up",
-    "hedge": "is not sure",
-    "later": "puts it off",
-    "new_problem": "brings up another problem",
-    "no_more": "needs nothing else",
-    "no_word": "says no",
-    "no_word_bare": "says no",
-    "partial": "says that a part works",
-    "praise": "praises",
-    "report": "reports a problem",
-    "sarcasm": "complains",
-    "step_done": "says that the step is done",
-    "used_to_work": "says how it was before",
-    "works": "says that it works",
-    "x_broken": "says that it still fails",
-    "x_works": "says that it works",
-    "yes_word": "says yes",
-}
+SLOTTED = ("x_works", "x_broken", "a_next", "a_check_x_works")
 
 
 def _history(rng: random.Random) -> Story:
@@ -124,32 +88,74 @@ def note(s: Story) -> str:
     return "\n".join(lines)
 
 
+def states(s: Story) -> str:
+    """What is gone and what is open, one line a problem."""
+    return "\n".join(
+        f"{noun}: {'gone' if status.fixed else 'open'}."
+        for noun, status in s.status.items()
+    )
+
+
+def acts(s: Story) -> str:
+    """What each message does, one line a message."""
+    return "\n".join(
+        f"{speaker.split()[-1].lower()} {_doing(doing)}."
+        for (speaker, _), doing in zip(s.turns, s.acts, strict=True)
+    )
+
+
+def _doing(doing: list[str]) -> str:
+    return ", ".join(dict.fromkeys(ACTS[a] for a in doing))
+
+
 def log(s: Story) -> str:
     """What each message does, told by its first words: one line a message."""
     lines = []
-    for (speaker, text), acts in zip(s.turns, s.acts, strict=True):
+    for (speaker, text), doing in zip(s.turns, s.acts, strict=True):
         first = " ".join(text.replace('"', "").split()[:3])
-        does = ", ".join(dict.fromkeys(ACTS[a] for a in acts))
-        lines.append(f'{speaker.split()[-1].lower()} "{first}" {does}.')
+        lines.append(f'{speaker.split()[-1].lower()} "{first}" {_doing(doing)}.')
     return "\n".join(lines)
 
 
-@cache
-def _words() -> tuple[str, ...]:
-    """The words of the training and pretraining scenarios, for nonsense."""
-    found: set[str] = set()
-    for scenario in bank("pretraining").scenarios:
-        for p in scenario.problems:
-            for line in (*p.report, *p.works, *p.broken):
-                found.update(_spelt(line))
-    return tuple(sorted(found))
+def unrelated(rng: random.Random) -> Story:
+    """Messages of all families thrown together: rare ones as often as common ones.
+
+    Outcomes of steps ("works", "broken") come four times as often: what they say is
+    the hardest to tell.
+    """
+    b = bank("pretraining")
+    s = Story(b, rng.choice(b.scenarios), Persona.draw(rng), rng, [])
+    families = sorted(b.forms)
+    outcomes = ["works", "broken"] * 8 + ["step_done"] * 4 + ["report", "a_look"] * 2
+    for _ in range(rng.randint(6, 14)):
+        family = rng.choice(families + outcomes)
+        problem = rng.choice(rng.choice(b.scenarios).problems)
+        step = rng.choice(problem.steps)
+        own = {
+            "works": problem.works,
+            "broken": problem.broken,
+            "report": problem.report,
+            "step_done": step.done,
+            "a_look": rng.choice(b.scenarios).locate,
+        }.get(family)
+        if own and (family not in b.forms or rng.random() < 0.7):
+            text = s.line(family, own)
+        else:
+            slots = {"x": problem.short} if family in SLOTTED else {}
+            slots = {"do": step.do} if family == "a_step" else slots
+            text = s.form(family, **slots)
+        if family.startswith("a_"):
+            s.agent(text)
+        else:
+            s.customer(text)
+    return s
 
 
 def _nonsense(rng: random.Random, n_turns: int) -> list[tuple[str, str]]:
     return [
         (
             rng.choice((CUSTOMER, AGENT)),
-            " ".join(rng.choices(_words(), k=rng.randint(3, 12))),
+            " ".join(rng.choices(content_words(), k=rng.randint(3, 12))),
         )
         for _ in range(n_turns)
     ]
@@ -178,97 +184,15 @@ def echo(rng: random.Random, whole: float = 0.6) -> tuple[str, str, str]:
     return "Repeat the last message.", transcript, turns[-1][1]
 
 
-def _spelt(text: str) -> list[str]:
-    return WORD.findall(text.lower())
-
-
-@cache
-def frame_words(n: int = 500) -> frozenset[str]:
-    """Words that are never replaced: the commonest of the forms and of outcomes.
-
-    Args:
-        n: how many of the commonest words count as frame.
-    """
-    b = bank("pretraining")
-    counts: Counter[str] = Counter()
-    for lines in b.forms.values():
-        for _, line in lines:
-            counts.update(_spelt(line))
-    for scenario in b.scenarios:
-        for p in scenario.problems:
-            for line in (*p.works, *p.broken):
-                counts.update(set(_spelt(line)))
-    own = "customer support agent last wrote said answer in to gone open"
-    own += " " + " ".join(ACTS.values())
-    return frozenset(_spelt(own)) | {word for word, _ in counts.most_common(n)}
-
-
-def _made_up(rng: random.Random) -> str:
-    """A word that nobody has seen, as a new chat's words are: "brelvoti"."""
-    syllables = rng.randint(1, 3)
-    return "".join(
-        rng.choice(
-            [
-                "b",
-                "c",
-                "d",
-                "f",
-                "g",
-                "h",
-                "k",
-                "l",
-                "m",
-                "n",
-                "p",
-                "r",
-                "s",
-                "t",
-                "v",
-                "w",
-                "br",
-                "st",
-                "tr",
-                "ch",
-            ]
-        )
-        + rng.choice(["a", "e", "i", "o", "u", "ai", "ee", "ou"])
-        + rng.choice(("", "", "l", "n", "r", "s", "t"))
-        for _ in range(syllables)
-    )
-
-
-def delexicalise(
-    rng: random.Random, chat: str, answer: str, share: float = 0.6
-) -> tuple[str, str]:
-    """A chat and its answer with other content words, the same for the same throughout.
-
-    Words of the answer that do not occur in the chat stay as they are.
-
-    Args:
-        rng: source of randomness.
-        chat: the transcript.
-        answer: what is to be written of it.
-        share: of the words outside `frame_words` that are replaced, by other words of
-            the bank or, one in four, by made-up ones.
-    """
-    mapped = {w: w for w in _spelt(answer)}
-    for word in dict.fromkeys(_spelt(chat)):
-        new = _made_up(rng) if rng.random() < 0.25 else rng.choice(_words())
-        replace = rng.random() < share and word not in frame_words()
-        mapped[word] = new if replace else word
-
-    def other(match: re.Match) -> str:
-        found = match[0]
-        new = mapped[found.lower()]
-        if found.isupper() and len(found) > 1:
-            return new.upper()
-        return new.capitalize() if found[0].isupper() else new
-
-    return WORD.sub(other, chat), WORD.sub(other, answer)
+KINDS: Mapping[str, float] = {"note": 0.5, "log": 0.42, "next": 0.08}
 
 
 def documents(
-    seed: int, echoes: float = 0.0, whole: float = 0.6, replaced: float = 0.0
+    seed: int,
+    echoes: float = 0.0,
+    whole: float = 0.6,
+    replaced: float = 0.0,
+    kinds: Mapping[str, float] = KINDS,
 ) -> Iterator[list[dict[str, str]]]:
     """An endless stream of chats as `[{"role", "content"}, ...]`.
 
@@ -276,25 +200,36 @@ def documents(
         seed: random seed.
         echoes: share of documents that are echoes, 0 to 1.
         whole: share of the echoes that repeat a whole chat, see `echo`.
-        replaced: share of the other documents that are delexicalised.
+        replaced: share of the other documents that are delexicalised; a third of it
+            where the answer is what the words mean ("acts", "states").
+        kinds: shares of the answers among what is no echo: "note", "log", "acts",
+            "unrelated" (acts of unrelated messages), "states", "next".
     """
     rng = random.Random(seed)
+    names, bounds = list(kinds), list(accumulate(kinds.values()))
     while True:
         if rng.random() < echoes:
             yield _document(*echo(rng, whole))
             continue
         s = _history(rng)
-        kind = rng.random()
-        if kind < 0.5:
-            ask, transcript, answer = rng.choice(ASK_NOTE), s.text(), note(s)
-        elif kind < 0.92:
-            ask, transcript, answer = rng.choice(ASK_LOG), s.text(), log(s)
+        kind = names[min(bisect(bounds, rng.random()), len(names) - 1)]
+        transcript = s.text()
+        if kind == "note":
+            ask, answer = rng.choice(ASK_NOTE), note(s)
+        elif kind == "log":
+            ask, answer = rng.choice(ASK_LOG), log(s)
+        elif kind == "states":
+            ask, answer = rng.choice(ASK_STATES), states(s)
+        elif kind in ("acts", "unrelated"):
+            s = s if kind == "acts" else unrelated(rng)
+            ask, transcript, answer = rng.choice(ASK_ACTS), s.text(), acts(s)
         else:
             cut = rng.randrange(1, len(s.turns)) if len(s.turns) > 1 else 1
-            lines = s.text().split("\n")
+            lines = transcript.split("\n")
             ask, transcript = rng.choice(ASK_NEXT), "\n".join(lines[:cut])
             answer = lines[cut] if cut < len(lines) else s.form("a_ask")
-        if rng.random() < replaced:
+        by_meaning = kind in ("states", "acts", "unrelated")
+        if rng.random() < (replaced / 3 if by_meaning else replaced):
             transcript, answer = delexicalise(rng, transcript, answer)
         yield _document(ask, transcript, answer)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -19,7 +20,7 @@ from transformers import (
 )
 
 from lrkit.checkpoints import last_checkpoint
-from lrkit.data.pretraining import documents
+from lrkit.data.pretraining import KINDS, documents
 from lrkit.models import fast_bf16
 from lrkit.pretrain.card import card, loss_curve, sample, training_seconds
 from lrkit.pretrain.corpus import (
@@ -50,6 +51,7 @@ class Stage:
         answers_only: whether the loss is on the answers alone. Random words of a prompt
             would drown what is to be learned.
         scheduler: how the rate goes on after its warm-up.
+        kinds: shares of the answers, see `lrkit.data.pretraining.documents`.
     """
 
     name: str
@@ -60,12 +62,15 @@ class Stage:
     replaced: float = 0.0
     answers_only: bool = True
     scheduler: str = "cosine"
+    kinds: Mapping[str, float] = field(default_factory=lambda: KINDS)
 
     def corpus(self, tokenizer, seed: int) -> Corpus:
         """The stage's documents as token ids."""
-        stream = documents(seed, self.echoes, self.whole, self.replaced)
+        stream = documents(seed, self.echoes, self.whole, self.replaced, self.kinds)
         return corpus(tokenizer, stream, self.tokens, self.answers_only)
 
+
+READING = {"unrelated": 0.4, "acts": 0.2, "states": 0.25, "note": 0.12, "next": 0.03}
 
 # Chats first. Then echoes, until the model copies from its context instead of reciting.
 # Then chats with other content words, in which it has to read.
@@ -79,7 +84,7 @@ STAGES = (
         whole=1.0,
         scheduler="constant_with_warmup",  # copying begins late, and all of a sudden
     ),
-    Stage("3-reading", 10_000_000, 2e-3, echoes=0.05, replaced=0.8),
+    Stage("3-reading", 9_000_000, 2e-3, echoes=0.03, replaced=0.8, kinds=READING),
 )
 
 # What the losses in the card are measured on: the answers to plain chats.

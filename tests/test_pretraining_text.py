@@ -1,0 +1,158 @@
+"""Laws of the text that the embedded base reads: what an answer says, the chat says."""
+
+import random
+from collections import Counter
+from itertools import islice
+
+import pytest
+
+from lrkit.data import banks, endings, pretraining
+from lrkit.data.acts import ACTS
+from lrkit.data.delexicalise import WORD, delexicalise, frame_words
+from lrkit.pretrain.recipe import READING, STAGES
+
+EVERY_KIND = {k: 1 / 6 for k in ("note", "log", "acts", "unrelated", "states", "next")}
+
+
+def every_story():
+    """Ten endings of every family, pairs and singles alike."""
+    bank = banks.bank("train")
+    for seed in range(10):
+        for family in endings.PAIRS:
+            yield from endings.pair_stories(bank, random.Random(seed), family)
+        for family in endings.SINGLES:
+            yield endings.single_story(bank, random.Random(seed), family)
+
+
+def split_document(document):
+    """(request, chat, answer) of a document."""
+    system, assistant = document
+    assert [system["role"], assistant["role"]] == ["system", "assistant"]
+    asked, _, rest = system["content"].partition(f"\n\n{pretraining.FENCE}\n")
+    return asked, rest.removesuffix(f"\n{pretraining.FENCE}"), assistant["content"]
+
+
+def normalised(text):
+    return "".join(c for c in text.lower() if c.isalpha())
+
+
+def test_notes_and_states_call_open_what_is_open_and_gone_what_is_gone():
+    for story, *_ in every_story():
+        lines = pretraining.note(story).split("\n")
+        short = pretraining.states(story).split("\n")
+        assert len(short) == len(story.status)
+        for line, (noun, status) in zip(short, story.status.items(), strict=True):
+            state = "gone" if status.fixed else "open"
+            assert line == f"{noun}: {state}."
+            assert any(long.startswith(f"{noun}: {state}") for long in lines)
+
+
+def test_logs_and_acts_have_a_line_for_every_message_that_says_what_it_does():
+    for story, family, *_ in every_story():
+        logged = pretraining.log(story).split("\n")
+        told = pretraining.acts(story).split("\n")
+        assert len(logged) == len(told) == len(story.turns) == len(story.acts)
+        for line, short, (speaker, text), doing in zip(
+            logged, told, story.turns, story.acts, strict=True
+        ):
+            assert doing, text
+            who, _, what = short.partition(" ")
+            assert who == speaker.split()[-1].lower()
+            first = " ".join(text.replace('"', "").split()[:3])
+            assert line == f'{who} "{first}" {what}'
+        if family in ACTS:
+            assert ACTS[family] in told[-1]
+
+
+def test_every_family_of_forms_has_an_act():
+    assert set(banks.forms()) <= set(ACTS)
+
+
+def test_an_unsaid_report_of_a_step_is_not_told():
+    """A message that only says "it works" does not also say that a step is done."""
+    bank, found = banks.bank("train"), 0
+    for seed in range(300):
+        s = endings.start(bank, random.Random(seed), 1)
+        s.opening()
+        s.step_and_outcome(s.problems[0], fixed=True)
+        text, doing = s.turns[-1][1], s.acts[-1]
+        if "step_done" in doing and s.persona.typo == s.persona.shorthand == 0:
+            assert any(normalised(d) in normalised(text) for d in s.asked.done)
+            found += 1
+    assert found > 20
+
+
+def test_unrelated_messages_come_of_every_family_and_outcomes_most_often():
+    counts = Counter()
+    for seed in range(400):
+        story = pretraining.unrelated(random.Random(seed))
+        counts.update(act for doing in story.acts for act in doing)
+    assert set(banks.forms()) <= set(counts)
+    common = {act for act, _ in counts.most_common(3)}
+    assert common == {"works", "broken", "step_done"}
+
+
+def test_replaced_words_are_replaced_alike_in_chat_and_answer():
+    rng, changed = random.Random(4), 0
+    frame = frame_words()
+    for document in islice(pretraining.documents(4, kinds=EVERY_KIND), 150):
+        _, chat, answer = split_document(document)
+        new_chat, new_answer = delexicalise(rng, chat, answer)
+        in_chat = {w.lower() for w in WORD.findall(chat)}
+        became = dict[str, str]()
+        for old, new in ((chat, new_chat), (answer, new_answer)):
+            assert WORD.sub("", old) == WORD.sub("", new)
+            for o, n in zip(WORD.findall(old), WORD.findall(new), strict=True):
+                assert became.setdefault(o.lower(), n.lower()) == n.lower()
+                if o.lower() in frame or o.lower() not in in_chat:
+                    assert o == n
+                changed += o != n
+    assert changed > 500
+
+
+@pytest.mark.parametrize("kind", EVERY_KIND)
+def test_each_kind_asks_for_what_it_answers(kind):
+    asks = {
+        "note": pretraining.ASK_NOTE,
+        "log": pretraining.ASK_LOG,
+        "acts": pretraining.ASK_ACTS,
+        "unrelated": pretraining.ASK_ACTS,
+        "states": pretraining.ASK_STATES,
+        "next": pretraining.ASK_NEXT,
+    }
+    for document in islice(pretraining.documents(3, kinds={kind: 1.0}), 40):
+        asked, chat, answer = split_document(document)
+        assert asked in asks[kind]
+        if kind in ("log", "acts", "unrelated"):
+            assert answer.count("\n") == chat.count("\n")
+        if kind == "states":
+            assert all(
+                line.endswith((": gone.", ": open.")) for line in answer.split("\n")
+            )
+
+
+def test_kinds_come_in_their_shares():
+    seen = Counter(
+        split_document(d)[0]
+        for d in islice(pretraining.documents(7, kinds=READING), 1500)
+    )
+    states = sum(seen[ask] for ask in pretraining.ASK_STATES) / 1500
+    assert abs(states - READING["states"]) < 0.05
+
+
+def test_echoes_repeat_what_stands_in_the_chat():
+    for document in islice(pretraining.documents(8, 1.0), 200):
+        asked, chat, answer = split_document(document)
+        assert asked.startswith("Repeat") and answer in chat
+
+
+def test_the_question_of_the_workbook_is_never_asked_and_never_answered():
+    for stage in STAGES:
+        stream = pretraining.documents(
+            9, stage.echoes, stage.whole, stage.replaced, stage.kinds
+        )
+        for document in islice(stream, 200):
+            asked, _, answer = split_document(document)
+            assert "resolved" not in asked
+            assert "because in the end" not in answer
+            assert not answer.lower().startswith(("yes,", "no,"))
