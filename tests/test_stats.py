@@ -51,6 +51,13 @@ def test_doubling_every_question_as_a_cluster_leaves_the_interval_alone():
     assert blind.high - blind.low < 0.85 * (twice.high - twice.low)
 
 
+@pytest.mark.parametrize("nobody", ["", None, float("nan")])
+def test_questions_without_a_cluster_stand_alone(nobody):
+    rng = np.random.default_rng(5)
+    a, b = rng.integers(0, 2, (2, 90)).astype(float)
+    assert paired_difference(a, b, [nobody] * 90) == paired_difference(a, b)
+
+
 def test_random_seeds_of_different_quality_widen_the_interval():
     rng = np.random.default_rng(4)
     draw = rng.random(200)

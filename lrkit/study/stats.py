@@ -52,8 +52,8 @@ def _cluster_index(n: int, clusters: Sequence | None) -> list[np.ndarray]:
         return [np.array([i]) for i in range(n)]
     names: dict = {}
     for i, c in enumerate(clusters):
-        # an empty cluster name means "alone"
-        names.setdefault(c if c not in ("", None) else ("alone", i), []).append(i)
+        alone = c is None or c == "" or c != c  # no name, or NaN of a table
+        names.setdefault(("alone", i) if alone else c, []).append(i)
     return [np.array(v) for v in names.values()]
 
 
