@@ -365,3 +365,110 @@ def test_the_card_says_how_to_load_and_repeat(fitted):
     assert card["labels"] == ["yes", "no"] and card["arm"] == "label + reason"
     assert card["seed"] == 3 and card["rows"] == len(MESSAGES)
     assert set(card["versions"]) == {"torch", "transformers", "peft", "trl"}
+
+
+# --- merged, streamed, labels that collide ------------------------------------------
+
+
+def test_merging_changes_no_answer_and_leaves_no_adapter(fitted):
+    plain = fitted.merged()
+    ours, theirs = fitted.predict_proba(MESSAGES), plain.predict_proba(MESSAGES)
+    np.testing.assert_allclose(theirs, ours, atol=1e-4)
+    names = [name for name, _ in plain.model_.named_parameters()]
+    assert not [name for name in names if "lora" in name]
+    assert all(p.dtype == torch.float32 for p in plain.model_.parameters())
+
+
+def test_merging_an_adapted_tied_head_is_refused(tiny_gpt2, tmp_path):
+    targets = ("c_attn", "lm_head")
+    settings = settings_of(tiny_gpt2, max_steps=1, batch_size=2, lora_targets=targets)
+    model = OneTokenClassifier(settings, folder=tmp_path / "tied")
+    model.fit(MESSAGES, ["yes", "no"] * 3)
+    with pytest.raises(ValueError, match="Keep the adapter"):
+        model.merged()
+
+
+def test_an_iterator_gives_what_a_list_gives(model):
+    listed = model.score_rows(MESSAGES)
+    streamed = model.score_rows(m for m in MESSAGES)
+    pd.testing.assert_frame_equal(listed, streamed, rtol=1e-5)
+
+
+def test_an_empty_iterator_and_a_long_row_in_one_are_refused(llama):
+    with pytest.raises(ValueError, match="at least one conversation"):
+        llama.score_rows(iter([]))
+    limit = llama.builder_.max_tokens
+    with pytest.raises(PromptTooLong, match="row 1"):
+        llama.score_rows(m for m in ["Customer: ok", "word " * limit])
+
+
+@pytest.fixture(scope="module")
+def collide(tiny_llama):
+    """Labels that begin with the same token, read as whole strings."""
+    labels = ("card arrival", "card linking", "top up")
+    with pytest.warns(UserWarning, match="card arrival.*Whole labels are scored"):
+        return OneTokenClassifier.from_base(
+            settings_of(tiny_llama), labels=labels, collisions="whole"
+        )
+
+
+def test_whole_labels_are_scored_as_step_by_step(collide):
+    """Against the product of conditional probabilities, one forward pass a token."""
+    reader = collide.label_ids_
+    for message in MESSAGES[:3]:
+        (prompt,) = collide.prompts([message])
+        expected = []
+        for label in collide.classes_:
+            ids, total = list(prompt), 0.0
+            for token in [*reader.ids[label], None]:
+                with torch.inference_mode():
+                    out = collide.model_(input_ids=torch.tensor([ids])).logits[0, -1]
+                logprobs = out.double().log_softmax(-1)
+                ends = reader.ends if token is None else [token]
+                total += float(logprobs[ends].logsumexp(-1))
+                ids.append(token)
+            expected.append(total)
+        mass = reader.score(collide.engine_, [prompt])[0].numpy()
+        np.testing.assert_allclose(mass, expected, atol=1e-3)
+        proba = collide.predict_proba([message])[0]
+        np.testing.assert_allclose(
+            proba, np.exp(expected) / np.exp(expected).sum(), atol=1e-3
+        )
+
+
+def test_colliding_labels_are_refused_unless_asked_for(tiny_llama, tmp_path):
+    labels = ("card arrival", "card linking")
+    for change in ({}, {"collisions": "guess"}):
+        with pytest.raises(ValueError, match=r"card arrival|or 'whole'"):
+            OneTokenClassifier.from_base(
+                settings_of(tiny_llama), labels=labels, **change
+            )
+
+
+def test_a_classifier_of_colliding_labels_is_trained_saved_and_loaded(
+    tiny_llama, tmp_path
+):
+    settings = settings_of(tiny_llama, max_steps=1, batch_size=2)
+    model = OneTokenClassifier(
+        settings, ("card arrival", "card linking"), folder=tmp_path / "whole",
+        collisions="whole",
+    )  # fmt: skip
+    with pytest.warns(UserWarning, match="Whole labels"):
+        model.fit(MESSAGES, ["card arrival", "card linking"] * 3)
+        again = OneTokenClassifier.load(tmp_path / "whole")
+    np.testing.assert_allclose(
+        again.predict_proba(MESSAGES), model.predict_proba(MESSAGES), atol=1e-4
+    )
+    assert "card" in model.explain(MESSAGES[0], max_new_tokens=3)["label"]
+
+
+def test_expected_values_need_labels_that_are_numbers(tiny_llama, llama):
+    digits = OneTokenClassifier.from_base(
+        settings_of(tiny_llama), labels=tuple("0123456789")
+    )
+    values = digits.expected_value(MESSAGES)
+    proba = digits.predict_proba(MESSAGES)
+    np.testing.assert_allclose(values, proba @ np.arange(10), rtol=1e-6)
+    assert ((values > 0) & (values < 9)).all()
+    with pytest.raises(ValueError, match="needs numbers, not no, yes"):
+        llama.expected_value(MESSAGES)
