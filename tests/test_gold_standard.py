@@ -16,6 +16,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold
 
 from lrkit.data import banks, build, conversations, pretraining
+from lrkit.pretrain.recipe import STAGES
 
 EVALUATION = ("validation", "calibration", "test")
 
@@ -62,11 +63,12 @@ def extra_messages(extra):
 
 @pytest.fixture(scope="module")
 def pretraining_messages():
-    """Customers' messages of 1,500 documents, in the chat or as the answer."""
+    """Customers' messages of 500 documents of every stage."""
     chats = []
-    for system, assistant in islice(pretraining.documents(seed=0), 1500):
-        chats.append(system["content"].split(f"{pretraining.FENCE}\n")[1])
-        chats.append(assistant["content"])
+    for stage in STAGES:
+        stream = pretraining.documents(0, 0.0, 0.0, 0.0, stage.kinds)
+        for document in islice(stream, 500):
+            chats += [m["content"] for m in document]
     said = messages(chats)
     assert len(said) > 1000, "the chats were not found in the documents"
     return said

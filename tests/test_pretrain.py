@@ -46,22 +46,34 @@ def test_padding_is_small(text):
     assert len(text.ids) / cells > 0.8
 
 
+@pytest.mark.parametrize("kind", ["note", "commentary"])
+def test_documents_are_encoded_as_the_chat_template_writes_them(tokenizer, kind):
+    kinds = {kind: 1.0}
+    docs = list(islice(documents(6, kinds=kinds), 10))
+    text = corpus.corpus(tokenizer, documents(6, kinds=kinds), 5_000)
+    start = 0
+    for doc, end in zip(docs, text.ends[:10], strict=True):
+        written = tokenizer.apply_chat_template(doc, tokenize=False)
+        expected = tokenizer(written, add_special_tokens=False)["input_ids"]
+        assert text.ids[start:end].tolist() == expected
+        start = end
+
+
 @pytest.mark.parametrize("answers_only", [True, False])
 def test_loss_is_on_the_answers_alone_or_on_everything(tokenizer, answers_only):
-    asked = [doc[1]["content"] for doc in islice(documents(6), 3)]
-    text = corpus.corpus(tokenizer, documents(6), 5_000, answers_only)
-    item = corpus.LengthBatches(text, pad_id=3)[0]
-    learned = [
-        tokenizer.decode(ids[labels != -100]).strip()
-        for ids, labels in zip(item["input_ids"], item["labels"], strict=True)
-    ]
+    kinds = {"commentary": 1.0}
+    doc = next(documents(6, kinds=kinds))
+    text = corpus.corpus(tokenizer, documents(6, kinds=kinds), 1_000, answers_only)
+    k = text.ends[0]
+    said = tokenizer.decode(text.ids[:k][text.learned[:k]])
     if answers_only:
-        first = tokenizer.decode(text.ids[text.skipped[0] : text.ends[0]])
-        assert first.strip() == asked[0] + "<|im_end|>"
-        assert not any("<|im_start|>" in text for text in learned)
+        answers = [m["content"] for m in doc if m["role"] == "assistant"]
+        assert said == "".join(f"{a}<|im_end|>\n" for a in answers)
     else:
-        assert (text.skipped == 0).all()
-        assert all(text.startswith("<|im_start|>system") for text in learned)
+        assert text.learned.all()
+    batches = corpus.LengthBatches(text, pad_id=3)
+    supervised = sum((batches[k]["labels"] != -100).sum() for k in range(len(batches)))
+    assert supervised == text.learned.sum()
 
 
 @pytest.mark.parametrize("string", ["naïve ☃ 🙂\n\tтест", "yes", "a  b", "<|im_end|>"])

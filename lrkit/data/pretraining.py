@@ -4,7 +4,10 @@ Documents in ChatML: a support chat, then one of these answers.
 
 * A *note* says for each problem what the customer has said of it.
 * A *log* quotes the first words of every message and says what it does ("asks if it
-  works", "says no"); *acts* says so without the quote, often of unrelated messages.
+  works", "says no").
+* A *commentary* goes along: message by message it says what the message does and how
+  many problems are open after it; sometimes of messages that have nothing to do with
+  each other.
 * *States*: which problem is gone and which is open.
 * *Next*: the next message of the chat.
 * An *echo* repeats a chat, often of words thrown together at random.
@@ -42,7 +45,7 @@ ASK_LOG = (
     "Say of each message of this chat what it does.",
     "What happens in this chat, message by message?",
 )
-ASK_ACTS = ("What does each of these messages do?", "What is each message for?")
+ASK_COMMENT = ("What does each message do?", "Comment on this chat as it goes.")
 ASK_STATES = (
     "Which problems of this chat are gone?",
     "What is still open in this chat?",
@@ -96,12 +99,14 @@ def states(s: Story) -> str:
     )
 
 
-def acts(s: Story) -> str:
-    """What each message does, one line a message."""
-    return "\n".join(
-        f"{speaker.split()[-1].lower()} {_doing(doing)}."
-        for (speaker, _), doing in zip(s.turns, s.acts, strict=True)
-    )
+def commentary(s: Story) -> list[tuple[str, str]]:
+    """(message, what it does[, and how many problems are open after it]) per turn."""
+    comments, heard = [], False
+    for (speaker, text), doing, n_open in zip(s.turns, s.acts, s.n_open, strict=True):
+        heard = heard or speaker == CUSTOMER
+        still = f" {n_open} open." if heard and s.status else ""
+        comments.append((f"{speaker}: {text}", f"{_doing(doing)}.{still}"))
+    return comments
 
 
 def _doing(doing: list[str]) -> str:
@@ -127,8 +132,12 @@ def unrelated(rng: random.Random) -> Story:
     s = Story(b, rng.choice(b.scenarios), Persona.draw(rng), rng, [])
     families = sorted(b.forms)
     outcomes = ["works", "broken"] * 8 + ["step_done"] * 4 + ["report", "a_look"] * 2
+    agent = rng.random() < 0.5
     for _ in range(rng.randint(6, 14)):
-        family = rng.choice(families + outcomes)
+        agent = not agent  # two messages of one speaker would become one turn
+        family = rng.choice(
+            [f for f in families + outcomes if f.startswith("a_") == agent]
+        )
         problem = rng.choice(rng.choice(b.scenarios).problems)
         step = rng.choice(problem.steps)
         own = {
@@ -201,9 +210,10 @@ def documents(
         echoes: share of documents that are echoes, 0 to 1.
         whole: share of the echoes that repeat a whole chat, see `echo`.
         replaced: share of the other documents that are delexicalised; a third of it
-            where the answer is what the words mean ("acts", "states").
-        kinds: shares of the answers among what is no echo: "note", "log", "acts",
-            "unrelated" (acts of unrelated messages), "states", "next".
+            where the answer is what the words mean.
+        kinds: shares of the answers among what is no echo: "note", "log",
+            "commentary", "unrelated" (a commentary on unrelated messages), "states",
+            "next".
     """
     rng = random.Random(seed)
     names, bounds = list(kinds), list(accumulate(kinds.values()))
@@ -213,6 +223,12 @@ def documents(
             continue
         s = _history(rng)
         kind = names[min(bisect(bounds, rng.random()), len(names) - 1)]
+        if kind in ("commentary", "unrelated"):
+            comments = commentary(s if kind == "commentary" else unrelated(rng))
+            if rng.random() < replaced / 3:
+                comments = [delexicalise(rng, *pair) for pair in comments]
+            yield _conversation(rng.choice(ASK_COMMENT), comments)
+            continue
         transcript = s.text()
         if kind == "note":
             ask, answer = rng.choice(ASK_NOTE), note(s)
@@ -220,18 +236,23 @@ def documents(
             ask, answer = rng.choice(ASK_LOG), log(s)
         elif kind == "states":
             ask, answer = rng.choice(ASK_STATES), states(s)
-        elif kind in ("acts", "unrelated"):
-            s = s if kind == "acts" else unrelated(rng)
-            ask, transcript, answer = rng.choice(ASK_ACTS), s.text(), acts(s)
         else:
             cut = rng.randrange(1, len(s.turns)) if len(s.turns) > 1 else 1
             lines = transcript.split("\n")
             ask, transcript = rng.choice(ASK_NEXT), "\n".join(lines[:cut])
             answer = lines[cut] if cut < len(lines) else s.form("a_ask")
-        by_meaning = kind in ("states", "acts", "unrelated")
-        if rng.random() < (replaced / 3 if by_meaning else replaced):
+        if rng.random() < (replaced / 3 if kind == "states" else replaced):
             transcript, answer = delexicalise(rng, transcript, answer)
         yield _document(ask, transcript, answer)
+
+
+def _conversation(ask: str, pairs: list[tuple[str, str]]) -> list[dict[str, str]]:
+    """System, then a user message and an assistant's comment in turn."""
+    messages = [{"role": "system", "content": ask}]
+    for message, comment in pairs:
+        messages.append({"role": "user", "content": message})
+        messages.append({"role": "assistant", "content": comment})
+    return messages
 
 
 def _document(ask: str, transcript: str, answer: str) -> list[dict[str, str]]:

@@ -46,6 +46,7 @@ class Story:
     status: dict[str, Status] = field(default_factory=dict)
     forms_used: list[str] = field(default_factory=list)
     acts: list[list[str]] = field(default_factory=list)  # per turn: what it does
+    n_open: list[int] = field(default_factory=list)  # per turn: open problems after it
     asked: Step | None = None  # the step last asked for; None for a place to look
 
     def __post_init__(self) -> None:
@@ -89,8 +90,10 @@ class Story:
         if self.turns and self.turns[-1][0] == speaker:
             text = f"{self.turns.pop()[1]} {text}"
             acts = self.acts.pop() + acts
+            self.n_open.pop()
         self.turns.append((speaker, text))
         self.acts.append(acts)
+        self.n_open.append(len(self.open_problems()))
 
     def text(self) -> str:
         """The transcript, one turn a line."""
@@ -108,6 +111,8 @@ class Story:
     def set(self, problem: Problem | Lost, fixed: bool, words: str) -> None:
         """Remember what the customer said of a problem."""
         self.status[problem.noun] = Status(fixed, words)
+        if self.n_open:
+            self.n_open[-1] = len(self.open_problems())
 
     # --- scenes ------------------------------------------------------------------
     def opening(self) -> None:

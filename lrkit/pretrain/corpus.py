@@ -70,13 +70,13 @@ class Corpus:
 
     Attributes:
         ids: uint16 token ids of all documents.
+        learned: whether each token carries loss.
         ends: where each document ends.
-        skipped: leading tokens of each document without loss.
     """
 
     ids: np.ndarray
+    learned: np.ndarray
     ends: np.ndarray
-    skipped: np.ndarray
 
 
 def corpus(
@@ -89,32 +89,38 @@ def corpus(
 
     Args:
         tokenizer: the one of `train_tokenizer`.
-        stream: chats of two messages, see `lrkit.data.pretraining.documents`.
+        stream: chats of two or more messages, see `lrkit.data.pretraining.documents`.
         n_tokens: how many tokens are wanted.
-        answers_only: whether the first message is to carry no loss.
+        answers_only: whether only the assistant's messages carry loss.
     """
-    parts, skipped, have = [], [], 0
+    ids, learned, ends, have = [], [], [], 0
     while have < n_tokens:
         docs = list(islice(stream, 2000))
-        prompts, whole = (
-            tokenizer(
-                [
-                    tokenizer.apply_chat_template(
-                        doc[:k], tokenize=False, add_generation_prompt=k == 1
-                    )
-                    for doc in docs
-                ],
-                add_special_tokens=False,
-            )["input_ids"]
-            for k in (1, 2)
-        )
-        for prompt, ids in zip(prompts, whole, strict=True):
-            if len(ids) <= CONTEXT:
-                parts.append(np.asarray(ids, dtype=np.uint16))
-                skipped.append(len(prompt) if answers_only else 0)
-                have += len(ids)
-    ends = np.cumsum([len(p) for p in parts])
-    return Corpus(np.concatenate(parts), ends, np.array(skipped))
+        # Control tokens end every piece, so pieces may be encoded one by one.
+        pieces = [piece for doc in docs for piece in _pieces(doc)]
+        encoded = tokenizer([text for text, _ in pieces], add_special_tokens=False)
+        found = iter(zip(pieces, encoded["input_ids"], strict=True))
+        for doc in docs:
+            parts = [next(found) for _ in range(2 * len(doc))]
+            length = sum(len(part) for _, part in parts)
+            if length > CONTEXT:
+                continue
+            for (_, answer), part in parts:
+                ids.append(np.asarray(part, dtype=np.uint16))
+                learned.append(np.full(len(part), answer or not answers_only))
+            have += length
+            ends.append(have)
+    return Corpus(np.concatenate(ids), np.concatenate(learned), np.array(ends))
+
+
+def _pieces(doc: list[dict[str, str]]) -> Iterator[tuple[str, bool]]:
+    """A document as ChatML in pieces, and whether a piece is written by the assistant.
+
+    A test holds it equal to the chat template.
+    """
+    for message in doc:
+        yield f"<|im_start|>{message['role']}\n", False
+        yield f"{message['content']}<|im_end|>\n", message["role"] == "assistant"
 
 
 class LengthBatches(torch.utils.data.Dataset):
@@ -154,10 +160,11 @@ class LengthBatches(torch.utils.data.Dataset):
         width = int((spans[:, 1] - spans[:, 0]).max())
         ids = np.full((len(spans), width), self.pad_id, dtype=np.int64)
         labels = np.full((len(spans), width), -100, dtype=np.int64)
-        for row, (k, (a, b)) in enumerate(zip(batch, spans, strict=True)):
+        for row, (a, b) in enumerate(spans):
             ids[row, : b - a] = self.text.ids[a:b]
-            skip = self.text.skipped[k]
-            labels[row, skip : b - a] = self.text.ids[a + skip : b]
+            labels[row, : b - a] = np.where(
+                self.text.learned[a:b], self.text.ids[a:b].astype(np.int64), -100
+            )
         # Right padding under a causal mask: no real position ever sees a pad.
         return {"input_ids": torch.from_numpy(ids), "labels": torch.from_numpy(labels)}
 

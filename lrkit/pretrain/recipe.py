@@ -70,7 +70,7 @@ class Stage:
         return corpus(tokenizer, stream, self.tokens, self.answers_only)
 
 
-READING = {"unrelated": 0.4, "acts": 0.2, "states": 0.25, "note": 0.12, "next": 0.03}
+READING = {"unrelated": 0.3, "commentary": 0.3, "states": 0.25, "note": 0.15}
 
 # Chats first. Then echoes, until the model copies from its context instead of reciting.
 # Then chats with other content words, in which it has to read.
@@ -84,7 +84,7 @@ STAGES = (
         whole=1.0,
         scheduler="constant_with_warmup",  # copying begins late, and all of a sudden
     ),
-    Stage("3-reading", 9_000_000, 2e-3, echoes=0.03, replaced=0.8, kinds=READING),
+    Stage("3-reading", 7_500_000, 2e-3, echoes=0.03, replaced=0.8, kinds=READING),
 )
 
 # What the losses in the card are measured on: the answers to plain chats.
