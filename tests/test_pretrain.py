@@ -91,7 +91,7 @@ def test_label_words_are_single_tokens(tokenizer, word):
 def test_the_recipe_runs_resumes_and_leaves_a_model_that_loads(tmp_path, monkeypatch):
     monkeypatch.setattr(recipe, "WIDTH", 32)
     monkeypatch.setattr(recipe, "LAYERS", 2)
-    monkeypatch.setattr(recipe, "HELD_OUT", recipe.Stage("held out", 5_000, 0.0))
+    monkeypatch.setattr(recipe, "HELD_OUT_TOKENS", 5_000)
     full = recipe.train_tokenizer
     monkeypatch.setattr(recipe, "train_tokenizer", lambda: full(150))
     stages = (

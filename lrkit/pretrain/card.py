@@ -75,32 +75,35 @@ the ChatML tokens `<|im_start|>` and `<|im_end|>`; every byte has a token, so no
 is unknown. It exists so that the workbook runs on a laptop without a network.
 
 **Data.** {total:,} generated tokens, each read once (`lrkit/data/pretraining.py`):
-support chats, cut at random places, each followed by a *note* that says of every
-problem whether it is gone or open and in which words the customer said so, by a *log*
-that says what every message does ("asks if it works", "says no"), or by the next
-message; and *echoes*, which repeat words thrown together at random. In the last stage
-most chats have other content words, the same throughout a chat and its answer. The
-chats use the training split's scenarios and forms of the gold standard, 64 further
-scenarios and some 3,000 further forms. The text shares no scenario and no form with the
-validation, calibration and test splits, and a test checks it. The workbook's question
-is never asked and never answered in it, but notes and logs do follow which problem is
-gone and which is open: the base has learned to read a chat, and results on it say
-little about a base that has not.
+support chats of the training split's scenarios and forms of the gold standard, of 64
+further scenarios and of some 3,000 further forms, cut at random places, and what is to
+be read in them:
+
+- *commentaries*, message by message: what it does ("asks if it works", "says no") and
+  how many problems are open after it; also of messages thrown together;
+- *states*: which problem is gone and which is open; *notes*, with the customer's words;
+- in the first stage *logs* of whole chats, and the next message;
+- *echoes*, which repeat words thrown together at random.
+
+In part of the chats content words are replaced by others, the same throughout a chat
+and its answer. The text shares no scenario and no form with the validation, calibration
+and test splits, and a test checks it. The workbook's question is never asked and never
+answered in it, but the base is trained to follow which problem is gone and which is
+open: results on it say little about a base that has not read support chats.
 
 **Training.** {len(facts["stages"])} stages, {seconds:.0f} s in all on 2 CPU cores:
 AdamW, batches of about {BATCH_TOKENS:,} tokens, bf16 autocast where the CPU has it,
 random seed 0, torch {facts["stages"][-1]["torch"]}. Made again by `make pretrain`,
 which resumes from checkpoints; floating-point order may differ between machines, so the
-weights will not be bit-equal. Held-out loss is that of the answers (notes, logs, next
-messages) to unseen chats without echoes or replaced words, in nats per token.
+weights will not be bit-equal. Held-out loss is on unseen documents of the stage's own
+kinds, without replaced words, in nats per token that carries loss.
 
 | stage | echoes | replaced | documents | tokens | seconds | held-out loss |
 |---|---|---|---|---|---|---|
 {stages}
 
-Why three: chats alone taught a model of this size to recite. Not one of 349 quotes in
-its notes on unseen chats was copied from the chat. Echoes teach it to copy, replaced
-words to read.
+Chats alone taught a model of this size to recite: not one of 349 quotes in its notes on
+unseen chats was copied from the chat. Echoes teach it to copy.
 
 | stage | step | training loss (nats per token) |
 |---|---|---|

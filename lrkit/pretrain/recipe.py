@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -73,7 +73,7 @@ class Stage:
 READING = {"unrelated": 0.3, "commentary": 0.3, "states": 0.25, "note": 0.15}
 
 # Chats first. Then echoes, until the model copies from its context instead of reciting.
-# Then chats with other content words, in which it has to read.
+# Then what is to be read in chats: what a message does, what is gone, what is open.
 STAGES = (
     Stage("1-chats", 3_000_000, 2e-3, answers_only=False),
     Stage(
@@ -87,8 +87,7 @@ STAGES = (
     Stage("3-reading", 7_500_000, 2e-3, echoes=0.03, replaced=0.8, kinds=READING),
 )
 
-# What the losses in the card are measured on: the answers to plain chats.
-HELD_OUT = Stage("held out", 200_000, 0.0)
+HELD_OUT_TOKENS = 200_000  # what the losses in the card are measured on
 
 
 class LogFile(TrainerCallback):
@@ -137,7 +136,8 @@ def train_stage(
     if facts_file.is_file():
         return json.loads(facts_file.read_text())
     text = stage.corpus(tokenizer, seed)
-    held_out = HELD_OUT.corpus(tokenizer, CORPUS_SEED + 99)
+    unseen = replace(stage, tokens=HELD_OUT_TOKENS, replaced=0.0)
+    held_out = unseen.corpus(tokenizer, CORPUS_SEED + 99)
     pad = tokenizer.pad_token_id
     args = TrainingArguments(
         output_dir=str(folder / "checkpoints"),
