@@ -10,12 +10,14 @@ import re
 from collections import defaultdict
 from itertools import islice
 
+import pandas as pd
 import pytest
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold
 
 from lrkit.data import banks, build, conversations, pretraining
+from lrkit.paths import root
 from lrkit.pretrain.recipe import STAGES
 
 EVALUATION = ("validation", "calibration", "test")
@@ -209,6 +211,25 @@ def test_pretraining_has_scenarios_of_its_own_and_none_of_an_evaluation_split():
     )
     assert train < more
     assert not held_out & more
+
+
+def test_the_card_counts_what_the_files_hold(gold, extra):
+    card = (root() / "data" / "README.md").read_text("utf-8")
+    shown = re.findall(r"\| (yes|no) \| `(\w+)` \| .*? \| (\d+) \| (\d+) \|", card)
+    assert len(shown) == gold.groupby(["label", "evidence"]).ngroups
+    for label, evidence, in_all, in_test in shown:
+        rows = gold[(gold.label == label) & (gold.evidence == evidence)]
+        assert (len(rows), (rows.split == "test").sum()) == (int(in_all), int(in_test))
+    n = extra.label.value_counts()
+    assert f"{n['no']:,} / {n['yes']:,}" in card
+    by_problems = gold.n_problems.value_counts()
+    assert f"{by_problems[2]} rows have two problems, {by_problems[1]} have one" in card
+
+
+def test_families_come_in_the_same_proportions_in_every_split(gold):
+    shares = pd.crosstab(gold.family, gold.split, normalize="columns")
+    assert (shares.max(axis=1) - shares.min(axis=1)).max() < 0.02
+    assert (pd.crosstab(gold.family, gold.split)["test"] >= 5).all()
 
 
 # --- the context is needed ------------------------------------------------------------
