@@ -222,7 +222,7 @@ def test_the_card_counts_what_the_files_hold(gold, extra):
         assert (len(rows), (rows.split == "test").sum()) == (int(in_all), int(in_test))
     n = extra.label.value_counts()
     assert f"{n['no']:,} / {n['yes']:,}" in card
-    by_problems = gold.n_problems.value_counts()
+    by_problems = gold.n_problems.astype(int).value_counts()
     assert f"{by_problems[2]} rows have two problems, {by_problems[1]} have one" in card
 
 
