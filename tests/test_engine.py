@@ -164,11 +164,17 @@ def test_no_rows_give_no_results_and_an_empty_prompt_is_refused(model):
         Engine(model, 0).score([[1], []])
 
 
-def test_padding_stands_between_the_cached_tokens_and_the_row():
-    batch = left_pad([[5, 6, 7], [8]], 9, torch.device("cpu"), n_cached=2)
-    assert batch["input_ids"].tolist() == [[5, 6, 7], [9, 9, 8]]
-    assert batch["attention_mask"].tolist() == [[1, 1, 1, 1, 1], [1, 1, 0, 0, 1]]
-    assert batch["position_ids"].tolist() == [[2, 3, 4], [2, 2, 2]]
+def test_padding_stands_between_the_cached_tokens_and_the_row(model):
+    engine = Engine(model, 9)
+    engine.score(PROMPTS)
+    batch = left_pad([[5, 6, 7], [8]], 9, model.device)
+    behind = engine._after_prefix(batch)
+    n = len(HEAD)
+    assert behind["input_ids"].tolist() == [[5, 6, 7], [9, 9, 8]]
+    mask = [[1] * n + [1, 1, 1], [1] * n + [0, 0, 1]]
+    assert behind["attention_mask"].tolist() == mask
+    positions = [[n, n + 1, n + 2], [n, n, n]]
+    assert behind["position_ids"].tolist() == positions
 
 
 def test_the_common_prefix_is_what_brute_force_finds():

@@ -22,23 +22,11 @@ from transformers.cache_utils import DynamicLayer
 MIN_PREFIX = 8  # a shorter one saves less than its cache costs
 
 
-def left_pad(
-    rows: Sequence[list[int]], pad_id: int, device: torch.device, n_cached: int = 0
-) -> dict[str, torch.Tensor]:
-    """`input_ids`, `attention_mask` and `position_ids` of a batch, padded left.
+def left_pad(rows: Sequence[list[int]], pad_id: int, device: torch.device) -> dict:
+    """`input_ids`, `attention_mask` and `position_ids` [batch, longest], padded left.
 
     Positions are counted from the first real token, so that a row's result does not
     depend on who shares its batch.
-
-    Args:
-        rows: token ids of each row, without the cached ones.
-        pad_id: id for padding; masked, its value does not matter.
-        device: where the tensors go.
-        n_cached: tokens before the rows whose keys and values are cached.
-
-    Returns:
-        ids and positions [batch, longest], mask [batch, n_cached + longest]: padding
-        stands between the cached tokens and the row's own.
     """
     width = max(map(len, rows))
     ids = torch.full((len(rows), width), pad_id)
@@ -46,13 +34,8 @@ def left_pad(
     for i, row in enumerate(rows):
         ids[i, width - len(row) :] = torch.tensor(row)
         mask[i, width - len(row) :] = 1
-    positions = (mask.cumsum(1) - 1).clamp(min=0) + n_cached
-    cached = torch.ones((len(rows), n_cached), dtype=torch.long)
-    batch = {
-        "input_ids": ids,
-        "attention_mask": torch.cat([cached, mask], dim=1),
-        "position_ids": positions,
-    }
+    positions = (mask.cumsum(1) - 1).clamp(min=0)
+    batch = {"input_ids": ids, "attention_mask": mask, "position_ids": positions}
     return {k: v.to(device) for k, v in batch.items()}
 
 
@@ -209,12 +192,21 @@ class Engine:
             return nullcontext()
         return torch.autocast(self.model.device.type, self.autocast)
 
+    def _after_prefix(self, inputs: dict[str, torch.Tensor]) -> dict:
+        """A padded batch behind the cached tokens; padding stands between the two."""
+        mask, n = inputs["attention_mask"], len(self._prefix)
+        return inputs | {
+            "attention_mask": torch.cat([mask.new_ones(len(mask), n), mask], dim=1),
+            "position_ids": inputs["position_ids"] + n,
+            "past_key_values": fork(self._cache, len(mask)),
+        }
+
     # --- one batch ------------------------------------------------------------------
     @torch.inference_mode()
     def _forward(self, rows: list[list[int]]) -> torch.Tensor:
-        inputs = left_pad(rows, self.pad_id, self.model.device, len(self._prefix))
+        inputs = left_pad(rows, self.pad_id, self.model.device)
         if self._cache is not None:
-            inputs["past_key_values"] = fork(self._cache, len(rows))
+            inputs = self._after_prefix(inputs)
         with self.precision():
             out = self.model(
                 **inputs, use_cache=self._cache is not None, logits_to_keep=1
