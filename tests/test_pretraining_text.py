@@ -145,6 +145,18 @@ def test_each_kind_asks_for_what_it_answers(kind):
             )
 
 
+def test_glances_hold_the_whole_chat_and_end_with_a_comment():
+    rng, lengths = random.Random(0), Counter()
+    for story, *_ in every_story():
+        pairs = pretraining.glances(story, rng)
+        lengths[len(pairs)] += 1
+        assert "\n".join(stretch for stretch, _ in pairs) == story.text()
+        last = pairs[-1][1]
+        assert last.startswith(f"{story.n_open[-1]} open: ")
+        assert last.endswith(pretraining.log(story).split('" ')[-1])
+    assert lengths[1] > 20 and sum(n for k, n in lengths.items() if k > 3) > 20
+
+
 @pytest.mark.parametrize("kind", ["commentary", "unrelated"])
 def test_a_commentary_answers_every_message(kind):
     for document in islice(pretraining.documents(3, kinds={kind: 1.0}), 40):

@@ -8,6 +8,8 @@ Documents in ChatML: a support chat, then one of these answers.
 * A *commentary* goes along: message by message it says what the message does and how
   many problems are open after it; sometimes of messages that have nothing to do with
   each other.
+* *Glances* are comments here and there only, and always at the end: between them the
+  chat is bare, and what is open has to be read from it.
 * *States*: which problem is gone and which is open.
 * *Next*: the next message of the chat.
 * An *echo* repeats a chat, often of words thrown together at random.
@@ -46,6 +48,7 @@ ASK_LOG = (
     "What happens in this chat, message by message?",
 )
 ASK_COMMENT = ("What does each message do?", "Comment on this chat as it goes.")
+ASK_GLANCE = ("How many problems are open, and what does the last message do?",)
 ASK_STATES = (
     "Which problems of this chat are gone?",
     "What is still open in this chat?",
@@ -107,6 +110,24 @@ def commentary(s: Story) -> list[tuple[str, str]]:
         still = f" {n_open} open." if heard and s.status else ""
         comments.append((f"{speaker}: {text}", f"{_doing(doing)}.{still}"))
     return comments
+
+
+def glances(s: Story, rng: random.Random) -> list[tuple[str, str]]:
+    """(stretch of the chat, how many problems are open and what its last message does).
+
+    How often a chat is looked at is drawn for each chat, down to once, at its end.
+    """
+    often = rng.choice((0.0, 0.1, 0.25, 0.5, 1.0))
+    pairs, stretch, heard = [], [], False
+    for i, ((speaker, text), doing, n_open) in enumerate(
+        zip(s.turns, s.acts, s.n_open, strict=True)
+    ):
+        heard = heard or speaker == CUSTOMER
+        stretch.append(f"{speaker}: {text}")
+        if (heard and rng.random() < often) or i == len(s.turns) - 1:
+            pairs.append(("\n".join(stretch), f"{n_open} open: {_doing(doing)}."))
+            stretch = []
+    return pairs
 
 
 def _doing(doing: list[str]) -> str:
@@ -212,8 +233,8 @@ def documents(
         replaced: share of the other documents that are delexicalised; a third of it
             where the answer is what the words mean.
         kinds: shares of the answers among what is no echo: "note", "log",
-            "commentary", "unrelated" (a commentary on unrelated messages), "states",
-            "next".
+            "commentary", "unrelated" (a commentary on unrelated messages), "glances",
+            "states", "next".
     """
     rng = random.Random(seed)
     names, bounds = list(kinds), list(accumulate(kinds.values()))
@@ -223,11 +244,15 @@ def documents(
             continue
         s = _history(rng)
         kind = names[min(bisect(bounds, rng.random()), len(names) - 1)]
-        if kind in ("commentary", "unrelated"):
-            comments = commentary(s if kind == "commentary" else unrelated(rng))
+        if kind in ("commentary", "unrelated", "glances"):
+            if kind == "glances":
+                ask, comments = ASK_GLANCE, glances(s, rng)
+            else:
+                told = s if kind == "commentary" else unrelated(rng)
+                ask, comments = ASK_COMMENT, commentary(told)
             if rng.random() < replaced / 3:
                 comments = [delexicalise(rng, *pair) for pair in comments]
-            yield _conversation(rng.choice(ASK_COMMENT), comments)
+            yield _conversation(rng.choice(ask), comments)
             continue
         transcript = s.text()
         if kind == "note":
