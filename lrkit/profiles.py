@@ -99,8 +99,7 @@ PROFILES: dict[str, Profile] = {
         "gpu",
         (0,),
         # The recipe of the source for a 7B model, as published. It names
-        # Mistral-7B-OpenOrca; this one has its shape, vocabulary and chat format, and
-        # weights that can be read without unpickling.
+        # Mistral-7B-OpenOrca; this one is meant to have its shape and chat format.
         AnswerSettings(
             base="teknium/OpenHermes-2.5-Mistral-7B",
             prompt="full",

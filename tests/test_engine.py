@@ -94,6 +94,9 @@ def test_the_prefix_is_encoded_once(model, monkeypatch):
     engine = Engine(model, 0, batch_tokens=40, chunk=3)
     engine.score(PROMPTS * 4)
     engine.score(PROMPTS[:2])
+    assert_same(
+        torch.cat([engine.score([p]) for p in PROMPTS]), one_by_one(model, PROMPTS)
+    )
     assert encoded == [HEAD]
 
 

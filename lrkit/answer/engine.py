@@ -158,7 +158,14 @@ class Engine:
 
     # --- the shared prefix ----------------------------------------------------------
     def _prepare(self, chunk: list[list[int]]) -> list[int]:
-        """Have the cache of this chunk's prefix at hand; returns the prefix."""
+        """Have the cache of this chunk's prefix at hand; returns the prefix.
+
+        One that is at hand and fits is kept, so that a single row profits from it too.
+        """
+        n = len(self._prefix)
+        at_hand = n > 0 and self.share_prefix and self._fits_window(chunk)
+        if at_hand and all(len(r) > n and r[:n] == self._prefix for r in chunk):
+            return self._prefix
         prefix = common_prefix(chunk) if self.share_prefix and len(chunk) > 1 else []
         if len(prefix) < MIN_PREFIX or not self._fits_window(chunk):
             prefix = []

@@ -102,8 +102,8 @@ kinds, without replaced words, in nats per token that carries loss.
 |---|---|---|---|---|---|---|
 {stages}
 
-Chats alone taught a model of this size to recite: not one of 349 quotes in its notes on
-unseen chats was copied from the chat. Echoes teach it to copy.
+Echoes are there so that quotes are copied from the chat and not recited; after them the
+losses of the stage before are lost, and come back in the next.
 
 | stage | step | training loss (nats per token) |
 |---|---|---|
