@@ -21,10 +21,11 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
-from lrkit.answer.cascade import COLUMNS, Cascade, DecisionLog, fingerprint, route
+from lrkit.answer.budget import Budget
+from lrkit.answer.cascade import COLUMNS, Cascade, fingerprint, route
+from lrkit.answer.decision_log import DecisionLog
 from lrkit.answer.endpoint import (
     BadAnswer,
-    Budget,
     BudgetSpent,
     ChatEndpoint,
     EndpointDown,

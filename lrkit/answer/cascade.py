@@ -1,26 +1,25 @@
 """A cascade: a cheap first stage answers when it is confident, the rest goes on.
 
-`route` says which row goes where, `DecisionLog` remembers over kills and restarts,
-`Cascade` puts the two between a first stage (anything with `score_rows`) and a second
-(any callable, or anything with `answer`). Nothing here knows a model.
+`route` says which row goes where, `lrkit.answer.decision_log` remembers over kills and
+restarts, `Cascade` puts the two between a first stage (anything with `score_rows`) and
+a second (any callable, or anything with `answer`). Nothing here knows a model.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import pandas as pd
 from filelock import FileLock
 
+from lrkit.answer.decision_log import DecisionLog
 from lrkit.answer.endpoint import BadAnswer, BudgetSpent, EndpointDown, EndpointError
 
 Policy = Literal["first", "raise", "abstain"]
@@ -28,9 +27,6 @@ COLUMNS = ["id", "label", "confidence", "route", "second_label", "reason", "seco
            "cost", "attempts"]  # fmt: skip
 NOTHING_SPENT = {"seconds": 0.0, "cost": 0.0, "attempts": 0}
 UNASKED = {"second_label": None, "error": None} | NOTHING_SPENT
-# Two lines that are equal in these are one decision, and are written once.
-_SAME = ["id", "sha256", "first", "second", "threshold", "min_label_mass", "route",
-         "label"]  # fmt: skip
 
 
 def route(
@@ -49,51 +45,6 @@ def route(
 def fingerprint(message: str) -> str:
     """SHA-256 of a message, in hex; also of text that is no valid Unicode."""
     return hashlib.sha256(message.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-class DecisionLog:
-    """JSON lines, one per decision, each flushed before `append` returns.
-
-    A last line that a kill has torn is cut off. No message text is in them. Without a
-    path, `lines` are kept in memory only.
-
-    Raises:
-        ValueError: for a damaged line before the last, by file and line.
-    """
-
-    def __init__(self, path: Path | None):
-        self.path = path
-        self.lines: list[dict[str, Any]] = []
-        self._lock = threading.Lock()
-        raw = path.read_bytes() if path and path.exists() else b""
-        *whole, torn = raw.split(b"\n")
-        for number, line in enumerate(whole, 1):
-            try:
-                self.lines.append(dict(json.loads(line)))
-            except (ValueError, TypeError):
-                raise ValueError(
-                    f"{path}, line {number} is no JSON object: the file is damaged. "
-                    "Delete this line, or start with another log."
-                ) from None
-        if torn:  # or the next line would be glued to what the kill left of this one
-            with path.open("r+b") as file:
-                file.truncate(len(raw) - len(torn))
-        self._decided = {tuple(line.get(k) for k in _SAME) for line in self.lines}
-
-    def append(self, line: dict[str, Any]) -> None:
-        """Write one line, unless this decision is there; NaN and infinity as null."""
-        numbers = {k: v for k, v in line.items() if isinstance(v, float)}
-        line = line | {k: v if math.isfinite(v) else None for k, v in numbers.items()}
-        line |= {"time": datetime.now(UTC).isoformat(), "id": str(line["id"])}
-        same = tuple(line[k] for k in _SAME)
-        with self._lock:
-            if same in self._decided and line["route"] != "raise":
-                return
-            self.lines.append(line)
-            self._decided.add(same)
-            if self.path:
-                with self.path.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(line, allow_nan=False) + "\n")
 
 
 class Cascade:
