@@ -4,6 +4,7 @@ import json
 import os
 
 import pytest
+from fault_server import big_model, client, first, messages, rows, server  # noqa: F401
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # On every machine the tests compute the same: on the CPU, unless told otherwise.

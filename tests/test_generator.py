@@ -77,6 +77,23 @@ def test_a_single_is_yes_exactly_when_nothing_is_open(family):
 
 
 @pytest.mark.parametrize("family", [*endings.PAIRS, *endings.SINGLES])
+def test_the_running_count_ends_where_the_state_ends_and_moves_as_customers_write(
+    family,
+):
+    """Only a customer's message settles or opens anything, and it counts at once."""
+    table = pairs if family in endings.PAIRS else singles
+    told = [s for t in table(family) for s in (t if family in endings.PAIRS else (t,))]
+    for story, _, label, *_ in told:
+        assert len(story.n_open) == len(story.turns)
+        assert story.n_open[-1] == len(story.open_problems())
+        assert (story.n_open[-1] == 0) == (label == "yes")
+        for (speaker, _), before, after in zip(
+            story.turns[1:], story.n_open, story.n_open[1:], strict=False
+        ):
+            assert speaker == CUSTOMER or before == after
+
+
+@pytest.mark.parametrize("family", [*endings.PAIRS, *endings.SINGLES])
 def test_a_last_message_settles_at_most_the_problem_at_hand(family):
     """A thank-you settles nothing; "it works" settles one of two problems."""
     table = pairs if family in endings.PAIRS else singles

@@ -157,6 +157,24 @@ def test_glances_hold_the_whole_chat_and_end_with_a_comment():
     assert lengths[1] > 20 and sum(n for k, n in lengths.items() if k > 3) > 20
 
 
+def test_a_single_glance_is_at_a_chat_cut_after_the_customer_was_heard():
+    rng, cuts = random.Random(0), Counter()
+    for story, *_ in every_story():
+        chat, comment = pretraining.glance(story, rng)
+        assert story.text().startswith(chat) and "Customer: " in chat
+        cut = chat.count("\n")
+        said = pretraining.log(story).split("\n")[cut].split('" ')[-1]
+        assert comment == f"{story.n_open[cut]} open: {said}"
+        cuts[cut == len(story.turns) - 1] += 1
+    assert cuts[True] > cuts[False] > 50
+
+
+def test_part_of_the_glances_are_set_in_a_fence_as_prompts_are():
+    stream = islice(pretraining.documents(5, kinds={"glances": 1.0}), 600)
+    fenced = [len(d) == 2 and pretraining.FENCE in d[0]["content"] for d in stream]
+    assert abs(sum(fenced) / 600 - pretraining.FRAMED) < 0.06
+
+
 @pytest.mark.parametrize("kind", ["commentary", "unrelated"])
 def test_a_commentary_answers_every_message(kind):
     for document in islice(pretraining.documents(3, kinds={kind: 1.0}), 40):

@@ -79,7 +79,9 @@ def placed(text):
 
 def rendered(tokenizer, style, transcript):
     """The template filled in as one string, as a careless caller would do it."""
-    content = STYLES[style].format(question=QUESTION, transcript=transcript)
+    content = STYLES[style].format(
+        question=QUESTION, options="Answer yes or no.", transcript=transcript
+    )
     if tokenizer.chat_template is None:
         return content + "\n"
     return tokenizer.apply_chat_template(
@@ -220,7 +222,9 @@ DROPS_SYSTEM = (
 def test_a_template_without_system_turns_gets_a_user_turn(mistral, template):
     other = variant(mistral, template)
     ids = PromptBuilder(other).prompt(HARMLESS[0])
-    content = STYLES["short"].format(question=QUESTION, transcript=HARMLESS[0])
+    content = STYLES["short"].format(
+        question=QUESTION, options="Answer yes or no.", transcript=HARMLESS[0]
+    )
     assert ids == other(f"[INST] {content} [/INST]")["input_ids"]
 
 
@@ -231,6 +235,15 @@ def test_a_template_without_system_turns_gets_a_user_turn(mistral, template):
 def test_a_template_that_takes_no_text_is_refused(chatml, template, cause):
     with pytest.raises(ValueError, match=f"neither a system nor a user.*{cause}"):
         PromptBuilder(variant(chatml, template))
+
+
+def test_the_prompt_names_the_labels_that_may_be_answered(chatml):
+    three = PromptBuilder(chatml, "Which?", labels=("a1", "b2", "c3"))
+    assert "Which? Answer a1, b2 or c3.\n" in chatml.decode(three.prompt("x"))
+    many = PromptBuilder(chatml, "Which?", labels=[f"label{i}" for i in range(77)])
+    assert "Answer with one label." in chatml.decode(many.prompt("x"))
+    with pytest.raises(ValueError, match="full prompt asks for yes or no"):
+        PromptBuilder(chatml, style="full", labels=("a1", "b2"))
 
 
 def test_an_unknown_prompt_style_is_refused(chatml):

@@ -212,7 +212,9 @@ class OneTokenClassifier(ClassifierMixin, BaseEstimator):
         max_tokens: int,
     ) -> None:
         self.model_, self.tokenizer_ = model.eval(), tokenizer
-        self.builder_ = PromptBuilder(tokenizer, self.question, prompt, max_tokens)
+        self.builder_ = PromptBuilder(
+            tokenizer, self.question, prompt, max_tokens, tuple(self.labels)
+        )
         self.classes_ = np.array(sorted(self.labels))
         self.label_ids_ = label_reader(tokenizer, self.classes_, self.collisions)
         self.engine_ = Engine(self.model_, tokenizer.pad_token_id, self.batch_tokens)

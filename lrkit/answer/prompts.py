@@ -39,13 +39,14 @@ Transcript:
 The answer is: """  # noqa: E501
 
 # The same task for the small embedded base, where every token costs.
-SHORT = """{question} Answer yes or no.
+SHORT = """{question} {options}
 
 ```
 {transcript}
 ```"""
 
 STYLES = {"full": FULL, "short": SHORT}
+MOST_NAMED = 20  # more labels than these are not listed in the prompt
 # Control words that the templates of Llama 2 and Mistral write as plain text.
 WRITTEN_MARKERS = ("[INST]", "[/INST]", "<<SYS>>", "<</SYS>>")
 BRIDGE = ", because in the end, "
@@ -106,12 +107,30 @@ def encode_inner(
     return tokenizer(text, **options)["input_ids"]
 
 
+def options(labels: Sequence[str]) -> str:
+    """What may be answered, as a sentence: "Answer yes or no."."""
+    if len(labels) > MOST_NAMED:
+        return "Answer with one label."
+    *others, last = labels
+    return f"Answer {', '.join(others)} or {last}."
+
+
 def _template(
-    tokenizer: PreTrainedTokenizerBase, question: str, style: str
+    tokenizer: PreTrainedTokenizerBase,
+    question: str,
+    style: str,
+    labels: Sequence[str],
 ) -> tuple[str, str]:
     if style not in STYLES:
         raise ValueError(f"no prompt {style!r}: choose 'short' or 'full'.")
-    content = STYLES[style].format(question=question, transcript=_SLOT)
+    if style == "full" and {*labels} != {"yes", "no"}:
+        raise ValueError(
+            f"the full prompt asks for yes or no, not for {', '.join(labels)}: choose "
+            "'short'."
+        )
+    content = STYLES[style].format(
+        question=question, options=options(labels), transcript=_SLOT
+    )
     if tokenizer.chat_template is None:
         text = content + "\n"
     else:
@@ -146,6 +165,11 @@ class PromptBuilder:
         style: "full" (the source's prompt) or "short".
         max_tokens: longest prompt plus completion, within the tokenizer's limit; None:
             that limit.
+        labels: what may be answered; the short prompt names up to `MOST_NAMED`.
+
+    Raises:
+        ValueError: for an unknown style, a chat template that takes no message, or the
+            full prompt with other labels than yes and no.
     """
 
     def __init__(
@@ -154,6 +178,7 @@ class PromptBuilder:
         question: str = QUESTION,
         style: str = "short",
         max_tokens: int | None = None,
+        labels: Sequence[str] = ("yes", "no"),
     ):
         self.tokenizer = tokenizer
         self.question = question
@@ -161,7 +186,7 @@ class PromptBuilder:
         # A setting cannot make the context of the model longer.
         context = tokenizer.model_max_length
         self.max_tokens = min(max_tokens, context) if max_tokens else context
-        before, after = _template(tokenizer, question, style)
+        before, after = _template(tokenizer, question, style, labels)
         bos = tokenizer.bos_token
         add_bos = tokenizer("x")["input_ids"][:1] == [tokenizer.bos_token_id]
         if add_bos and bos and not before.startswith(bos):

@@ -221,7 +221,9 @@ def train(
     tokenizer = load_tokenizer(settings.base)
     if not whole_labels:
         LabelIds(tokenizer, labels)  # raises when first tokens collide
-    builder = PromptBuilder(tokenizer, question, settings.prompt, settings.max_tokens)
+    builder = PromptBuilder(
+        tokenizer, question, settings.prompt, settings.max_tokens, labels
+    )
     examples = build_examples(builder, rows, arm, seed)
     write_json(out / RUN, identity)
     if arm.epochs is not None:

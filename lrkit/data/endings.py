@@ -30,7 +30,7 @@ from lrkit.data.histories import (
     wait,
     words_of_fixes,
 )
-from lrkit.data.story import Story, quote
+from lrkit.data.story import Status, Story, quote
 from lrkit.data.style import Persona
 
 
@@ -75,8 +75,8 @@ def works_pair(family: str, yes: Story, no: Story, last: str):
     all_but_last_solved(yes)
     first_left_open(no)
     q = quote(last)
-    for s in (yes, no):
-        s.set(s.problems[-1], True, last)
+    for s in (yes, no):  # what will have been said, for the reasons; not yet counted
+        s.status[s.problems[-1].noun] = Status(True, last)
     done = f"{q} settles {yes.problems[-1].noun}"
     if len(yes.problems) > 1:
         first = yes.status[yes.problems[0].noun].words
@@ -326,6 +326,7 @@ def _settle(s: Story, label: str, evidence: str, message: str) -> None:
     for status in s.status.values():
         if not status.fixed and (label == "yes" or evidence == "answer_broken"):
             status.fixed, status.words = label == "yes", message
+    s.n_open[-1] = len(s.open_problems())
 
 
 def ending(told: Told) -> Ending:

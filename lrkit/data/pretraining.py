@@ -9,7 +9,8 @@ Documents in ChatML: a support chat, then one of these answers.
   many problems are open after it; sometimes of messages that have nothing to do with
   each other.
 * *Glances* are comments here and there only, and always at the end: between them the
-  chat is bare, and what is open has to be read from it.
+  chat is bare, and what is open has to be read from it. Two in five look once, at a
+  chat set in a fence.
 * *States*: which problem is gone and which is open.
 * *Next*: the next message of the chat.
 * An *echo* repeats a chat, often of words thrown together at random.
@@ -46,13 +47,17 @@ ASK_LOG = (
     "What happens in this chat, message by message?",
 )
 ASK_COMMENT = ("What does each message do?", "Comment on this chat as it goes.")
-ASK_GLANCE = ("How many problems are open, and what does the last message do?",)
+ASK_GLANCE = (
+    "How many problems are open, and what does the last message do?",
+    "How many of the customer's problems are still open?",
+)
 ASK_STATES = (
     "Which problems of this chat are gone?",
     "What is still open in this chat?",
 )
 ASK_NEXT = ("Write the next message of this chat.", "How does this chat go on?")
 FENCE = "```"
+FRAMED = 0.4  # share of the glances that look once, at a chat in a fence
 
 SLOTTED = ("x_works", "x_broken", "a_next", "a_check_x_works")
 
@@ -126,6 +131,15 @@ def glances(s: Story, rng: random.Random) -> list[tuple[str, str]]:
             pairs.append(("\n".join(stretch), f"{n_open} open: {_doing(doing)}."))
             stretch = []
     return pairs
+
+
+def glance(s: Story, rng: random.Random) -> tuple[str, str]:
+    """(a chat up to its end or another message, what `glances` says of it)."""
+    heard = next(i for i, (speaker, _) in enumerate(s.turns) if speaker == CUSTOMER)
+    last = len(s.turns) - 1
+    cut = last if rng.random() < 0.6 else rng.randint(heard, last)
+    text = "\n".join(f"{speaker}: {t}" for speaker, t in s.turns[: cut + 1])
+    return text, f"{s.n_open[cut]} open: {_doing(s.acts[cut])}."
 
 
 def _doing(doing: list[str]) -> str:
@@ -242,6 +256,12 @@ def documents(
             continue
         s = _history(rng)
         kind = names[min(bisect(bounds, rng.random()), len(names) - 1)]
+        if kind == "glances" and rng.random() < FRAMED:
+            pair = glance(s, rng)
+            if rng.random() < replaced / 3:
+                pair = delexicalise(rng, *pair)
+            yield _document(rng.choice(ASK_GLANCE), *pair)
+            continue
         if kind in ("commentary", "unrelated", "glances"):
             if kind == "glances":
                 ask, comments = ASK_GLANCE, glances(s, rng)

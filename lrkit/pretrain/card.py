@@ -81,15 +81,19 @@ be read in them:
 
 - *commentaries*, message by message: what it does ("asks if it works", "says no") and
   how many problems are open after it; also of messages thrown together;
+- *glances*, the same after a whole stretch of bare chat: what is open has to be read
+  from the chat and not from earlier comments;
 - *states*: which problem is gone and which is open; *notes*, with the customer's words;
 - in the first stage *logs* of whole chats, and the next message;
 - *echoes*, which repeat words thrown together at random.
 
 In part of the chats content words are replaced by others, the same throughout a chat
 and its answer. The text shares no scenario and no form with the validation, calibration
-and test splits, and a test checks it. The workbook's question is never asked and never
-answered in it, but the base is trained to follow which problem is gone and which is
-open: results on it say little about a base that has not read support chats.
+and test splits, and a test checks it. The workbook's question is never asked in it and
+its answer words are never given. Yet "0 open" after a chat is what that question is
+about: this base is *made* for the task, as far as its size allows. Results on it are
+about what fine-tuning adds to a base that can follow a support chat, and say little
+about one that has not read any.
 
 **Training.** {len(facts["stages"])} stages, {seconds:.0f} s in all on 2 CPU cores:
 AdamW, batches of about {BATCH_TOKENS:,} tokens, bf16 autocast where the CPU has it,

@@ -95,7 +95,7 @@ def corpus(
     """
     ids, learned, ends, have = [], [], [], 0
     while have < n_tokens:
-        docs = list(islice(stream, 2000))
+        docs = list(islice(stream, 500))
         # Control tokens end every piece, so pieces may be encoded one by one.
         pieces = [piece for doc in docs for piece in _pieces(doc)]
         encoded = tokenizer([text for text, _ in pieces], add_special_tokens=False)

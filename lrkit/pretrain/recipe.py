@@ -71,20 +71,31 @@ class Stage:
 
 
 READING = {"unrelated": 0.3, "commentary": 0.3, "states": 0.25, "note": 0.15}
+GLANCING = {"glances": 0.88, "note": 0.12}
 
 # Chats first. Then echoes, until the model copies from its context instead of reciting.
-# Then what is to be read in chats: what a message does, what is gone, what is open.
+# Then what is to be read in chats, with the reading written beside every message: what
+# it does, what is gone, what is open. At last the same from bare chats.
 STAGES = (
-    Stage("1-chats", 3_000_000, 2e-3, answers_only=False),
+    Stage("1-chats", 3_500_000, 2e-3, answers_only=False),
     Stage(
         "2-echoes",
-        2_800_000,
+        2_980_000,
         2e-3,
         echoes=1.0,
         whole=1.0,
         scheduler="constant_with_warmup",  # copying begins late, and all of a sudden
     ),
-    Stage("3-reading", 7_500_000, 2e-3, echoes=0.03, replaced=0.8, kinds=READING),
+    Stage(
+        "3-reading",
+        5_000_000,
+        2e-3,
+        echoes=0.03,
+        replaced=0.8,
+        scheduler="constant_with_warmup",  # the next stage goes on from it
+        kinds=READING,
+    ),
+    Stage("4-glances", 8_500_000, 2e-3, replaced=0.3, kinds=GLANCING),
 )
 
 HELD_OUT_TOKENS = 200_000  # what the losses in the card are measured on
