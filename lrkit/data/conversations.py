@@ -12,7 +12,9 @@ import json
 from collections.abc import Sequence
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from lrkit.paths import data_dir
@@ -48,7 +50,17 @@ def _read_text(path: Path) -> str:
         ) from None
 
 
-def _json_rows(text: str) -> tuple[list[dict], list[str]]:
+def text_of(value: Any) -> str:
+    """A cell as text: nothing as "", a list of sentences joined by spaces.
+
+    An absent number must not turn its column into floats ("1" into "1.0").
+    """
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return " ".join(map(text_of, value))
+    return "" if value is None or value != value else str(value)
+
+
+def _json_lines(text: str) -> tuple[list[dict], list[str]]:
     """The objects of JSON lines, and what is wrong with the other lines.
 
     Lines end at "\\n" only: JSON text may hold U+2028 and its like as they are.
@@ -67,9 +79,19 @@ def _json_rows(text: str) -> tuple[list[dict], list[str]]:
                 f"line {n}: a JSON object was expected, this is {line!r:.40}"
             )
             continue
-        # An absent number must not turn its column into floats ("1" into "1.0").
-        rows.append({k: "" if v is None else str(v) for k, v in row.items()})
+        rows.append({k: text_of(v) for k, v in row.items()})
     return rows, problems
+
+
+def _json_list(text: str) -> tuple[list[dict], list[str]]:
+    """The objects of a JSON list, and what is wrong with it."""
+    try:
+        found = json.loads(text)
+    except json.JSONDecodeError as e:
+        return [], [f"line {e.lineno}: not JSON ({e.msg})"]
+    if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
+        return [], ["a list of JSON objects was expected"]
+    return [{k: text_of(v) for k, v in row.items()} for row in found], []
 
 
 def _csv_rows(text: str) -> tuple[list[dict], list[str]]:
@@ -98,10 +120,16 @@ def _csv_rows(text: str) -> tuple[list[dict], list[str]]:
     return rows, problems
 
 
-def _read_table(path: Path) -> pd.DataFrame:
-    text = _read_text(path)
-    json_lines = path.suffix.lower() in (".jsonl", ".ndjson")
-    rows, problems = _json_rows(text) if json_lines else _csv_rows(text)
+READERS = {".jsonl": _json_lines, ".ndjson": _json_lines, ".json": _json_list}
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """A CSV, JSON or JSON-lines file as a table of text, "" where there is nothing.
+
+    Raises:
+        BadRows: for text that is not UTF-8, broken rows, or no row at all.
+    """
+    rows, problems = READERS.get(path.suffix.lower(), _csv_rows)(_read_text(path))
     if not rows and not problems:
         problems = ["there is no row in it"]
     if problems:
@@ -172,7 +200,7 @@ def read_rows(
         FileNotFoundError: for a file that is not there.
     """
     path = Path(path)
-    return check_rows(_read_table(path), labels, need_reason, path.name)
+    return check_rows(read_table(path), labels, need_reason, path.name)
 
 
 def gold_standard(split: str | None = None) -> pd.DataFrame:
