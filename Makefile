@@ -18,7 +18,7 @@ READY := $(if $(filter $(VENV)/bin/python,$(PY)),$(STAMP))
 export TOKENIZERS_PARALLELISM := false
 
 .DEFAULT_GOAL := help
-.PHONY: help venv run-all test lab notebooks pretrain study data lint format lock clean
+.PHONY: help venv run-all test lab notebooks pretrain study bench data lint format lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -80,6 +80,10 @@ pretrain: $(READY) ## Make the embedded base models again
 
 study: $(READY) ## Record the long runs with several random seeds in results/ (resumable)
 	$(PY) -m lrkit.study.answer_arms
+	$(PY) -m lrkit.study.baselines
+
+bench: $(READY) ## Measure the speed of one token against generation (about 13 minutes)
+	$(PY) -m lrkit.study.bench
 
 data: $(READY) ## Generate the gold standard again
 	$(PY) -m lrkit.data.build

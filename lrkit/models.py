@@ -14,6 +14,7 @@ AVX-512-BF16 and newer GPUs do it fast.) No remote code, safetensors only.
 
 from __future__ import annotations
 
+import hashlib
 from functools import cache
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from transformers import (
 from lrkit.paths import root
 
 EMBEDDED = ("talk",)
+MEBIBYTE = 2**20
 
 
 def device() -> torch.device:
@@ -71,6 +73,25 @@ def model_path(name: str) -> str:
             )
         return str(folder)
     return name
+
+
+def weights_digest(name: str) -> str:
+    """12 hex digits that tell the weights of a base from others; "" for a hub id.
+
+    Of each safetensors file the name, the size and the first and last mebibyte: the
+    files of a large model are not read whole.
+    """
+    folder = Path(model_path(name))
+    files = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
+    digest = hashlib.sha256()
+    for file in files:
+        size = file.stat().st_size
+        digest.update(f"{file.name} {size}".encode())
+        with file.open("rb") as f:
+            digest.update(f.read(MEBIBYTE))
+            f.seek(max(0, size - MEBIBYTE))
+            digest.update(f.read(MEBIBYTE))
+    return digest.hexdigest()[:12] if files else ""
 
 
 def quantization(load_in_4bit: bool) -> BitsAndBytesConfig | None:

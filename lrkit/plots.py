@@ -175,3 +175,82 @@ def curves(
     ax.set(xlabel=xlabel, ylabel=ylabel, title=title)
     ax.legend(frameon=False)
     return fig
+
+
+def speed(results: Mapping) -> Figure:
+    """One token against generation: speeds, and how their ratios grow.
+
+    Args:
+        results: what `make bench` wrote, `results/bench_one_token.json`.
+
+    Whiskers go from the least to the greatest repeat. Black strokes in the first panel
+    are the arithmetic floor; dashed lines, what the token counts alone would give.
+    """
+    cases = [case for case in results["cases"] if "skipped" not in case]
+    fig, axes = plt.subplots(2, 2, figsize=(11, 7.5), dpi=110, layout="constrained")
+    for ax in axes.flat:
+        ax.spines[["top", "right"]].set_visible(False)
+    styles = [(BLUE, "o"), (ORANGE, "s")]
+    for k, (case, (color, marker)) in enumerate(zip(cases, styles, strict=False)):
+        _speeds(axes[0, 0], case, color, marker, 0.3 * k - 0.15)
+        for ax, table, x in (
+            (axes[0, 1], case["by_rows"], "rows"),
+            (axes[1, 0], case["by_share"], "share"),
+        ):
+            _ratios(ax, table, x, color, marker, "-", case["case"])
+            expected = [row["by_tokens"] for row in table]
+            ax.plot([row[x] for row in table], expected, color=color, lw=1, ls="--")
+        for batch, line in (("alone", "-"), ("same batch", ":")):
+            table = [row for row in case["by_chain_length"] if row["batch"] == batch]
+            name = f"{case['case']}, chain in batches of {table[0]['rows_per_batch']}"
+            _ratios(axes[1, 1], table, "tokens", color, marker, line, name)
+    axes[0, 0].set(xscale="log", xlabel="rows per second", title="Ways to an answer")
+    axes[0, 1].set(
+        xscale="log", xlabel="rows scored together", title="More rows",
+        ylabel="times the source's snippet",
+    )  # fmt: skip
+    axes[1, 0].set(
+        xlabel="share of the prompt that is common", title="A longer common beginning",
+        ylabel="times nothing in common",
+    )  # fmt: skip
+    axes[1, 1].set(
+        xlabel="tokens of the chain", title="A longer chain", yscale="log",
+        ylabel="times writing the chain",
+    )  # fmt: skip
+    for ax in axes.flat[1:]:
+        ax.legend(frameon=False, fontsize=8)
+    where = f"{results['device']}, {results['threads']} threads"
+    fig.suptitle(f"The same model on both sides of every ratio ({where})")
+    return fig
+
+
+def _speeds(ax, case: Mapping, color: str, marker: str, shift: float) -> None:
+    """Rows per second of each way, with its floor; of chains one length is shown."""
+    written = [row["tokens"] for row in case["by_chain_length"]]
+    length = 128 if 128 in written else max(written)
+    shown = [
+        record for record in case["ways"]
+        if record["table"] == "one token"
+        or (record["table"] == "chain" and record["tokens_written"] == length)
+    ]  # fmt: skip
+    for y, record in enumerate(shown):
+        rate = record["rows_per_second"]
+        ax.plot([rate["min"], rate["max"]], [y + shift] * 2, color=color, lw=2)
+        name = case["case"] if y == 0 else None
+        ax.plot(rate["median"], y + shift, marker, color=color, ms=6, ls="", label=name)
+        floor = record["rows_measured"] / np.median(record["floor_seconds"])
+        ax.plot(floor, y + shift, "|", color="black", ms=10)
+    ax.set_yticks(range(len(shown)), [record["way"] for record in shown])
+    ax.set_ylim(len(shown) - 0.5, -0.5)
+    ax.legend(frameon=False, fontsize=8)
+
+
+def _ratios(ax, table, x: str, color: str, marker: str, line: str, name: str) -> None:
+    """Median ratios with whiskers from the least to the greatest."""
+    medians = np.array([row["median"] for row in table])
+    below = medians - [row["min"] for row in table]
+    above = [row["max"] for row in table] - medians
+    ax.errorbar(
+        [row[x] for row in table], medians, yerr=[below, above], color=color,
+        marker=marker, ls=line, ms=5, lw=1.4, capsize=2, label=name,
+    )  # fmt: skip

@@ -29,29 +29,9 @@ def chatml():
 def mistral():
     """The real SentencePiece tokenizer of Mistral-7B with the two ChatML tokens that
     Mistral-7B-OpenOrca adds: 32,002 in all."""
-    from importlib.resources import files
+    from lrkit.study.bench.cases import mistral_tokenizer
 
-    from sentencepiece import SentencePieceProcessor
-    from transformers import LlamaTokenizer
-    from transformers.convert_slow_tokenizer import generate_merges
-
-    from lrkit.pretrain.corpus import CHATML
-
-    model = files("mistral_common") / "data" / "tokenizer.model.v1"
-    pieces = SentencePieceProcessor(model_proto=model.read_bytes())
-    ids = range(pieces.vocab_size())
-    vocab = {pieces.id_to_piece(i): i for i in ids}
-    scores = {pieces.id_to_piece(i): pieces.get_score(i) for i in ids}
-    merges = generate_merges(vocab, scores)
-    return LlamaTokenizer(
-        vocab=vocab,
-        merges=merges,
-        legacy=True,
-        add_bos_token=True,
-        eos_token="<|im_end|>",
-        additional_special_tokens=["<|im_start|>", "</s>"],
-        chat_template=CHATML,
-    )
+    return mistral_tokenizer()
 
 
 @pytest.fixture(scope="session")

@@ -6,11 +6,13 @@ means nothing, how they answer means everything.
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from transformers import AutoModelForCausalLM
@@ -294,6 +296,20 @@ def test_a_copy_of_the_folder_is_the_same_classifier(fitted, tmp_path):
     pd.testing.assert_frame_equal(
         copy.score_rows(MESSAGES), fitted.score_rows(MESSAGES), rtol=1e-5
     )
+
+
+def test_an_adapter_of_another_base_is_refused(fitted, tmp_path):
+    folder = fitted.save(tmp_path / "copy")
+    card = json.loads((folder / "answer.json").read_text())
+    base = shutil.copytree(card["base"], tmp_path / "base")
+    card["base"] = str(base)
+    (folder / "answer.json").write_text(json.dumps(card))
+    OneTokenClassifier.load(folder)  # equal weights at another place will do
+    state = load_file(base / "model.safetensors")
+    state["lm_head.weight"] = state["lm_head.weight"] + 1
+    save_file(state, base / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match="trained on another"):
+        OneTokenClassifier.load(folder)
 
 
 def test_weights_are_saved_as_safetensors_only(fitted, tmp_path):

@@ -9,6 +9,7 @@ import pytest
 from lrkit.data import banks, endings, pretraining
 from lrkit.data.acts import ACTS
 from lrkit.data.delexicalise import WORD, delexicalise, frame_words
+from lrkit.data.questions import questions
 from lrkit.pretrain.recipe import READING, STAGES
 
 IN_ONE_ANSWER = ("note", "log", "states", "next")
@@ -175,6 +176,40 @@ def test_part_of_the_glances_are_set_in_a_fence_as_prompts_are():
     assert abs(sum(fenced) / 600 - pretraining.FRAMED) < 0.06
 
 
+def test_questions_are_answered_from_the_state_of_the_chat():
+    rng, asked, answers = random.Random(0), Counter(), Counter()
+    for story, *_ in every_story():
+        found = questions(story, rng, 12)
+        assert len({ask for ask, _ in found}) == len(found) == 8 + len(story.status)
+        for ask, is_so in found:
+            about = [noun for noun in story.status if noun in ask]
+            if about:
+                noun = max(about, key=len)
+                assert is_so == story.status[noun].fixed
+            asked[bool(about)] += 1
+            answers[is_so] += 1
+        gone = dict(found)["Has any problem been solved?"]
+        assert gone == any(status.fixed for status in story.status.values())
+        both = dict(found)["Is one problem solved and another one open?"]
+        assert both == (gone and story.open_problems() != [])
+    assert asked[True] > 400 and min(answers.values()) > 400
+
+
+def test_documents_of_questions_hold_one_to_four_of_them_and_one_chat():
+    lengths = Counter()
+    for document in islice(pretraining.documents(3, kinds={"questions": 1.0}), 200):
+        first, *others = document
+        assert first["content"].count(pretraining.FENCE) == 2
+        for message in document:
+            if message["role"] == "assistant":
+                assert message["content"] in ("yes", "no")
+            else:
+                head = message["content"].split("\n")[0]
+                assert head.endswith(" Answer yes or no.")
+        lengths[len(others) // 2 + 1] += 1
+    assert set(lengths) == {1, 2, 3, 4}
+
+
 @pytest.mark.parametrize("kind", ["commentary", "unrelated"])
 def test_a_commentary_answers_every_message(kind):
     for document in islice(pretraining.documents(3, kinds={kind: 1.0}), 40):
@@ -198,13 +233,17 @@ def test_echoes_repeat_what_stands_in_the_chat():
         assert asked.startswith("Repeat") and answer in chat
 
 
-def test_the_question_of_the_workbook_is_never_asked_and_never_answered():
+def test_the_question_of_the_workbook_is_never_asked():
     for stage in STAGES:
         stream = pretraining.documents(
             9, stage.echoes, stage.whole, stage.replaced, stage.kinds
         )
         for document in islice(stream, 200):
-            assert "resolved" not in document[0]["content"].split("```")[0]
+            asks = [m["content"] for m in document if m["role"] != "assistant"]
+            asks[0] = asks[0].split("```")[0]
+            fenced = "```" in document[0]["content"]  # else users' turns are the chat
+            for ask in asks if fenced else asks[:1]:
+                assert "resolved" not in ask and " all " not in ask
             for answer in (m["content"] for m in document if m["role"] == "assistant"):
                 assert "because in the end" not in answer
                 assert not answer.lower().startswith(("yes,", "no,"))

@@ -238,7 +238,7 @@ def test_a_template_that_takes_no_text_is_refused(chatml, template, cause):
 
 
 def test_the_prompt_names_the_labels_that_may_be_answered(chatml):
-    three = PromptBuilder(chatml, "Which?", labels=("a1", "b2", "c3"))
+    three = PromptBuilder(chatml, "Which?", labels=("c3", "a1", "b2"))
     assert "Which? Answer a1, b2 or c3.\n" in chatml.decode(three.prompt("x"))
     many = PromptBuilder(chatml, "Which?", labels=[f"label{i}" for i in range(77)])
     assert "Answer with one label." in chatml.decode(many.prompt("x"))

@@ -108,10 +108,13 @@ def encode_inner(
 
 
 def options(labels: Sequence[str]) -> str:
-    """What may be answered, as a sentence: "Answer yes or no."."""
+    """What may be answered, as a sentence: "Answer yes or no.".
+
+    The order in which the labels were given makes no difference.
+    """
     if len(labels) > MOST_NAMED:
         return "Answer with one label."
-    *others, last = labels
+    *others, last = ("yes", "no") if {*labels} == {"yes", "no"} else sorted(labels)
     return f"Answer {', '.join(others)} or {last}."
 
 

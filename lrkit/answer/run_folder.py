@@ -20,7 +20,7 @@ import torch
 import transformers
 import trl
 
-from lrkit.models import compute_dtype
+from lrkit.models import compute_dtype, weights_digest
 from lrkit.profiles import AnswerSettings
 
 if TYPE_CHECKING:
@@ -85,6 +85,7 @@ def write_card(
     that its presence means a finished run."""
     card = {
         "base": settings.base,
+        "base_weights": weights_digest(settings.base),
         "load_in_4bit": settings.load_in_4bit,
         "prompt": settings.prompt,
         "max_tokens": settings.max_tokens,

@@ -1,21 +1,22 @@
-"""Write the gold standard and its companion: `make data`.
+"""Write the gold standard and its companions: `make data`.
 
-`data/gold_standard.csv`  1,482 rows with reasons, in four splits that share neither
-scenarios nor forms; `data/extra_labels.csv`  10,000 rows of the training split's
-banks, labels only. Deterministic: the same files from any machine.
+`gold_standard.csv` has 1,482 rows with reasons, in four splits that share neither
+scenarios nor forms; `extra_labels.csv` 10,000 rows of the training split's banks,
+labels only. `topics.csv` and `satisfaction.csv` are other questions to other chats,
+see the modules of that name. Deterministic: the same files from any machine.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import random
 from pathlib import Path
 
-from lrkit.data import endings
-from lrkit.data.banks import SPLITS, Bank, bank
+from lrkit.data import endings, satisfaction, topics
+from lrkit.data.banks import bank
 from lrkit.data.endings import Ending
 from lrkit.data.story import CUSTOMER
+from lrkit.data.tables import split_by_split, write_csv
 
 # Rows per split and label. 764 no / 718 yes in all, as in the source.
 QUOTAS = {
@@ -29,6 +30,7 @@ COLUMNS = (
     "id", "running_message", "label", "reason",
     "scenario", "pattern", "pair", "family", "evidence", "n_problems", "split",
 )  # fmt: skip
+EXTRA_COLUMNS = ("id", "running_message", "label")
 
 
 def _dealt(rng: random.Random, table: dict[str, tuple], n: int) -> list[str]:
@@ -53,8 +55,9 @@ def customer_lines(text: str) -> list[str]:
     return [t.removeprefix(mark) for t in text.split("\n") if t.startswith(mark)]
 
 
-def make_split(split: str, b: Bank, rng: random.Random, seen: set[str]) -> list[dict]:
-    """Rows of one split up to its quota; no transcript twice."""
+def make_split(split: str, rng: random.Random, seen: set[str]) -> list[dict]:
+    """Rows of one split up to its quota; none of `seen`, which they are added to."""
+    b = bank(split)
     left = dict(QUOTAS[split])
     n_pairs = round(PAIR_SHARE * sum(left.values()) / 2)
     rows: list[dict] = []
@@ -99,13 +102,7 @@ def _row(e: Ending, split: str, pair: str) -> dict:
 
 def gold_standard(seed: int = 0) -> list[dict]:
     """All 1,482 rows, split by split."""
-    seen: set[str] = set()
-    rows = []
-    for k, split in enumerate(SPLITS):
-        rows += make_split(split, bank(split), random.Random(seed * 100 + k), seen)
-    for i, row in enumerate(rows, 1):
-        row["id"] = f"gs-{i:04d}"
-    return rows
+    return split_by_split("gs", seed * 100, make_split)
 
 
 def extra_labels(gold: list[dict], n: int = 10_000, seed: int = 1) -> list[dict]:
@@ -117,20 +114,23 @@ def extra_labels(gold: list[dict], n: int = 10_000, seed: int = 1) -> list[dict]
     seen = {r["running_message"] for r in gold}
     rows: list[dict] = []
     while len(rows) < n:
-        rows += make_split("train", bank("train"), rng, seen)
+        rows += make_split("train", rng, seen)
     rng.shuffle(rows)
     return [
-        {"id": f"ex-{i:05d}", **{k: r[k] for k in ("running_message", "label")}}
+        {"id": f"ex-{i:05d}", **{k: r[k] for k in EXTRA_COLUMNS[1:]}}
         for i, r in enumerate(rows[:n], 1)
     ]
 
 
-def write_csv(path: Path, rows: list[dict], columns: tuple[str, ...]) -> None:
-    """UTF-8 CSV with \\n line ends."""
-    with path.open("w", encoding="utf-8", newline="") as f:
-        writer = csv.DictWriter(f, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+def tables() -> dict[str, tuple[list[dict], tuple[str, ...]]]:
+    """File name -> its rows and columns."""
+    gold = gold_standard()
+    return {
+        "gold_standard.csv": (gold, COLUMNS),
+        "extra_labels.csv": (extra_labels(gold), EXTRA_COLUMNS),
+        "topics.csv": (topics.topics(), topics.COLUMNS),
+        "satisfaction.csv": (satisfaction.satisfaction(), satisfaction.COLUMNS),
+    }
 
 
 def main() -> None:
@@ -138,11 +138,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("data"))
     out = parser.parse_args().out
-    gold = gold_standard()
-    write_csv(out / "gold_standard.csv", gold, COLUMNS)
-    extra = extra_labels(gold)
-    write_csv(out / "extra_labels.csv", extra, ("id", "running_message", "label"))
-    print(f"{len(gold)} rows of gold standard, {len(extra)} extra rows, in {out}/")
+    for name, (rows, columns) in tables().items():
+        write_csv(out / name, rows, columns)
+        print(f"{out / name}: {len(rows):,} rows")
 
 
 if __name__ == "__main__":

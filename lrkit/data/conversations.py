@@ -203,15 +203,30 @@ def read_rows(
     return check_rows(read_table(path), labels, need_reason, path.name)
 
 
-def gold_standard(split: str | None = None) -> pd.DataFrame:
-    """The 1,482 labelled rows with reasons, or one split of them (see the card)."""
-    rows = read_rows(data_dir() / "gold_standard.csv", need_reason=True)
+def _split_of(name: str, split: str | None, labels: Sequence[str]) -> pd.DataFrame:
+    """The rows of one of our own tables, or one split of them."""
+    rows = read_rows(data_dir() / f"{name}.csv", labels, need_reason=True)
     if split is None:
         return rows
     if split not in set(rows["split"]):
         known = ", ".join(sorted(set(rows["split"])))
-        raise ValueError(f"no split {split!r} in the gold standard: there are {known}.")
+        raise ValueError(f"no split {split!r} in {name}: there are {known}.")
     return rows[rows["split"] == split].reset_index(drop=True)
+
+
+def gold_standard(split: str | None = None) -> pd.DataFrame:
+    """The 1,482 labelled rows with reasons, or one split of them (see the card)."""
+    return _split_of("gold_standard", split, LABELS)
+
+
+def topic_rows(split: str | None = None) -> pd.DataFrame:
+    """Chats labelled by what the customer wants: three labels (see the card)."""
+    return _split_of("topics", split, ("billing", "technical", "general"))
+
+
+def satisfaction_rows(split: str | None = None) -> pd.DataFrame:
+    """Chats scored from 0 to 9 by a rubric; the labels are digits (see the card)."""
+    return _split_of("satisfaction", split, tuple("0123456789"))
 
 
 def extra_labels() -> pd.DataFrame:

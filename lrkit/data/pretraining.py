@@ -12,6 +12,8 @@ Documents in ChatML: a support chat, then one of these answers.
   chat is bare, and what is open has to be read from it. Two in five look once, at a
   chat set in a fence.
 * *States*: which problem is gone and which is open.
+* *Questions*: up to four yes/no questions about single problems and about messages, the
+  first before the chat.
 * *Next*: the next message of the chat.
 * An *echo* repeats a chat, often of words thrown together at random.
 
@@ -19,8 +21,7 @@ Chats use the training split's scenarios and forms, and further ones of their ow
 are cut at random places. In part of them the content words are replaced by others (they
 are *delexicalised*): what is gone and what is open must then be read from the frame
 ("still", "no longer", "again"), and what is quoted must be copied. The workbook's own
-question is never asked and its answer never given: the base learns to follow a chat,
-not the task.
+question is never asked.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from lrkit.data import endings, histories
 from lrkit.data.acts import ACTS
 from lrkit.data.banks import bank
 from lrkit.data.delexicalise import content_words, delexicalise
+from lrkit.data.questions import questions
 from lrkit.data.story import AGENT, CUSTOMER, Story, quote
 from lrkit.data.style import Persona
 
@@ -246,7 +248,7 @@ def documents(
             where the answer is what the words mean.
         kinds: shares of the answers among what is no echo: "note", "log",
             "commentary", "unrelated" (a commentary on unrelated messages), "glances",
-            "states", "next".
+            "questions", "states", "next".
     """
     rng = random.Random(seed)
     names, bounds = list(kinds), list(accumulate(kinds.values()))
@@ -256,6 +258,9 @@ def documents(
             continue
         s = _history(rng)
         kind = names[min(bisect(bounds, rng.random()), len(names) - 1)]
+        if kind == "questions":
+            yield asked_about(s, rng)
+            continue
         if kind == "glances" and rng.random() < FRAMED:
             pair = glance(s, rng)
             if rng.random() < replaced / 3:
@@ -287,6 +292,20 @@ def documents(
         if rng.random() < (replaced / 3 if kind == "states" else replaced):
             transcript, answer = delexicalise(rng, transcript, answer)
         yield _document(ask, transcript, answer)
+
+
+def asked_about(s: Story, rng: random.Random) -> list[dict[str, str]]:
+    """A chat behind its first yes/no question, as prompts are; further ones follow."""
+    messages: list[dict[str, str]] = []
+    for ask, is_so in questions(s, rng, rng.randint(1, 4)):
+        ask = f"{ask} Answer yes or no."
+        if messages:
+            messages.append({"role": "user", "content": ask})
+        else:
+            fenced = f"{ask}\n\n{FENCE}\n{s.text()}\n{FENCE}"
+            messages.append({"role": "system", "content": fenced})
+        messages.append({"role": "assistant", "content": "yes" if is_so else "no"})
+    return messages
 
 
 def _conversation(ask: str, pairs: list[tuple[str, str]]) -> list[dict[str, str]]:

@@ -9,11 +9,12 @@ split's own scenarios. The label is known from how a chat is made, never read of
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from functools import partial
 
-from lrkit.data.banks import SPLITS, bank, topic_lines
+from lrkit.data.banks import bank, topic_lines
 from lrkit.data.story import Story, quote
 from lrkit.data.style import Persona
+from lrkit.data.tables import split_by_split
 
 TOPICS = ("billing", "technical", "general")
 QUESTION = "What does the Customer want: help with billing, technical, or general?"
@@ -23,20 +24,18 @@ TWINS = 0.4  # share of rows whose last message ends a chat of each label
 COLUMNS = ("id", "running_message", "label", "reason", "pattern", "pair", "split")
 
 
-class _Chat(Story):
-    """A story whose lines come from the bank of topics."""
-
-    def line_of(self, family: str) -> str:
-        form_id, text = self.rng.choice(topic_lines(self.bank.split)[family])
-        self.forms_used.append(form_id)
-        return text
+def _line(s: Story, family: str) -> str:
+    """A line of the split's bank of topics, its id remembered by the story."""
+    form_id, text = s.rng.choice(topic_lines(s.bank.split)[family])
+    s.forms_used.append(form_id)
+    return text
 
 
-def _request(chat: _Chat, topic: str) -> str:
+def _request(s: Story, topic: str) -> str:
     """What is wanted; a fault is one of the scenario's as often as any product's."""
-    if topic == "technical" and chat.chance(0.5):
-        return chat.rng.choice(chat.problems[0].report)
-    return chat.line_of(f"{topic}_request")
+    if topic == "technical" and s.chance(0.5):
+        return s.rng.choice(s.problems[0].report)
+    return _line(s, f"{topic}_request")
 
 
 def chat(split: str, topic: str, rng: random.Random, last: str = "") -> dict[str, str]:
@@ -54,35 +53,36 @@ def chat(split: str, topic: str, rng: random.Random, last: str = "") -> dict[str
     b = bank(split)
     scenario = rng.choice(b.scenarios)
     problems = rng.sample(scenario.problems, 1)
-    c = _Chat(b, scenario, Persona.draw(rng), rng, list(problems))
+    c = Story(b, scenario, Persona.draw(rng), rng, list(problems))
+    line = partial(_line, c)
     if c.chance(0.5):
-        c.agent(c.line_of("agent_open"))
+        c.agent(line("agent_open"))
     other = rng.choice([t for t in TOPICS if t != topic])
     aside, shape = "", rng.choices(range(5), (3, 3, 1, 1, 2))[0]
     request = _request(c, topic)
     if shape == 0:  # the request alone
         c.customer(request)
     elif shape == 1:  # a lead-in, and perhaps an aside after it
-        c.customer(c.line_of("lead_in"), request)
+        c.customer(line("lead_in"), request)
     elif shape == 2:
-        aside = c.line_of(f"{other}_aside")
-        c.customer(aside, c.line_of("lead_in"), request)
+        aside = line(f"{other}_aside")
+        c.customer(aside, line("lead_in"), request)
     elif shape == 3:
-        aside = c.line_of(f"{other}_aside")
+        aside = line(f"{other}_aside")
         c.customer(request, aside)
     else:  # first something beside the point, and a turn after the agent's question
-        aside = c.line_of(f"{other}_aside")
+        aside = line(f"{other}_aside")
         c.customer(aside)
-        c.agent(c.line_of("agent_which"))
-        c.customer(c.line_of("customer_detail"))
-        c.agent(c.line_of("agent_open"))
-        c.customer(c.line_of(f"turn_to_{topic}"), request)
+        c.agent(line("agent_which"))
+        c.customer(line("customer_detail"))
+        c.agent(line("agent_open"))
+        c.customer(line(f"turn_to_{topic}"), request)
     if last or c.chance(0.4):
-        c.agent(c.line_of("agent_which"))
+        c.agent(line("agent_which"))
         if last:
             c.customer_wrote(last)
         else:
-            c.customer(c.line_of("customer_detail"))
+            c.customer(line("customer_detail"))
     wanted = quote(request, 12)
     reason = f"the customer asks for help with {wanted}"
     if aside:
@@ -95,7 +95,10 @@ def chat(split: str, topic: str, rng: random.Random, last: str = "") -> dict[str
     }
 
 
-def _rows(split: str, rng: random.Random) -> Iterator[dict[str, str]]:
+def make_split(split: str, rng: random.Random, seen: set[str]) -> list[dict[str, str]]:
+    """Rows of one split up to its quota; none of `seen`, which they are added to."""
+    again = random.Random(split)  # replaces repeats; the draws of other rows stay
+    rows = []
     n_twins = round(TWINS * QUOTAS[split])
     for k in range(QUOTAS[split]):
         last = ""
@@ -104,18 +107,15 @@ def _rows(split: str, rng: random.Random) -> Iterator[dict[str, str]]:
             last = Persona.draw(rng).render([detail], rng)
         for topic in TOPICS:
             row = chat(split, topic, rng, last)
+            while row["running_message"] in seen:
+                row = chat(split, topic, again, last)
+            seen.add(row["running_message"])
             pair = f"{split[:2]}{k:03d}" if last else ""
-            yield {**row, "pair": pair, "split": split}
+            rows.append({**row, "pair": pair, "split": split})
+    rng.shuffle(rows)
+    return rows
 
 
 def topics(seed: int = 0) -> list[dict[str, str]]:
     """All rows, split by split, no transcript twice."""
-    seen: set[str] = set()
-    rows: list[dict[str, str]] = []
-    for k, split in enumerate(SPLITS):
-        rng = random.Random(seed * 100 + 50 + k)
-        part = [r for r in _rows(split, rng) if r["running_message"] not in seen]
-        seen.update(r["running_message"] for r in part)
-        rng.shuffle(part)
-        rows += part
-    return [{"id": f"tp-{i:04d}", **row} for i, row in enumerate(rows, 1)]
+    return split_by_split("tp", seed * 100 + 50, make_split)

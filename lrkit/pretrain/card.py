@@ -83,15 +83,18 @@ be read in them:
   how many problems are open after it; also of messages thrown together;
 - *glances*, the same after a whole stretch of bare chat: what is open has to be read
   from the chat and not from earlier comments;
+- *questions* with yes or no for an answer: is the trouble with this one thing over, did
+  a step fail, does the agent claim a repair (`lrkit/data/questions.py`);
 - *states*: which problem is gone and which is open; *notes*, with the customer's words;
 - in the first stage *logs* of whole chats, and the next message;
 - *echoes*, which repeat words thrown together at random.
 
 In part of the chats content words are replaced by others, the same throughout a chat
-and its answer. The text shares no scenario and no form with the validation, calibration
-and test splits, and a test checks it. The workbook's question is never asked in it and
-its answer words are never given. Yet "0 open" after a chat is what that question is
-about: this base is *made* for the task, as far as its size allows. Results on it are
+and its answer. The text shares no scenario and no form with the validation,
+calibration and test splits, and a test checks it. The workbook's question, whether the
+customer says that *all* problems are resolved, is never asked in it. Yet "is the
+trouble with the printer over?" comes close, and where a chat has one problem it is the
+same thing: this base is *made* for the task, as far as its size allows. Results on it are
 about what fine-tuning adds to a base that can follow a support chat, and say little
 about one that has not read any.
 

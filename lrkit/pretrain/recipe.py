@@ -71,11 +71,11 @@ class Stage:
 
 
 READING = {"unrelated": 0.3, "commentary": 0.3, "states": 0.25, "note": 0.15}
-GLANCING = {"glances": 0.88, "note": 0.12}
+ASKING = {"questions": 0.5, "glances": 0.4, "note": 0.1}
 
 # Chats first. Then echoes, until the model copies from its context instead of reciting.
 # Then what is to be read in chats, with the reading written beside every message: what
-# it does, what is gone, what is open. At last the same from bare chats.
+# it does, what is gone, what is open. At last the same from bare chats, and answers.
 STAGES = (
     Stage("1-chats", 3_500_000, 2e-3, answers_only=False),
     Stage(
@@ -95,7 +95,7 @@ STAGES = (
         scheduler="constant_with_warmup",  # the next stage goes on from it
         kinds=READING,
     ),
-    Stage("4-glances", 8_500_000, 2e-3, replaced=0.3, kinds=GLANCING),
+    Stage("4-asking", 8_300_000, 2e-3, replaced=0.3, kinds=ASKING),
 )
 
 HELD_OUT_TOKENS = 200_000  # what the losses in the card are measured on

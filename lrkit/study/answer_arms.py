@@ -21,44 +21,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from filelock import FileLock
 from sklearn.metrics import log_loss
 
 from lrkit.answer.arms import ARMS, Arm
 from lrkit.answer.classifier import OneTokenClassifier
 from lrkit.answer.engine import batches_by_length, left_pad
-from lrkit.answer.sft import train
-from lrkit.cache import fingerprint, run_folder
+from lrkit.answer.fitted import fitted, run_key
 from lrkit.data import conversations
-from lrkit.models import model_path
-from lrkit.paths import data_dir, results_dir
-from lrkit.profiles import AnswerSettings, Profile, load_profile
+from lrkit.paths import results_dir
+from lrkit.profiles import Profile, load_profile
 from lrkit.quiet import hush
 from lrkit.study.probes import linear_probe
 
-MODULES = (
-    "lrkit.answer.arms",
-    "lrkit.answer.classifier",
-    "lrkit.answer.engine",
-    "lrkit.answer.label_ids",
-    "lrkit.answer.prompts",
-    "lrkit.answer.run_folder",
-    "lrkit.answer.sft",
-    "lrkit.models",
-)
 SETS = ("validation", "calibration", "test", "hand_written")
-
-
-def answer_key(settings: AnswerSettings, arm: Arm, seed: int) -> str:
-    """Fingerprint of one training run: code, data, base weights, parameters."""
-    base = Path(model_path(settings.base)) / "model.safetensors"
-    files = [data_dir() / "gold_standard.csv"]
-    if arm.extra:
-        files.append(data_dir() / "extra_labels.csv")
-    if base.is_file():
-        files.append(base)
-    params = {"settings": settings, "arm": arm, "seed": seed}
-    return fingerprint(params, MODULES, files)
 
 
 def training_rows(profile: Profile, arm: Arm) -> pd.DataFrame:
@@ -87,14 +62,13 @@ def trained(
 
     Any notebook that asks with the same profile gets the same adapter.
     """
-    arm = ARMS[arm_name]
-    folder = run_folder("answer", answer_key(profile.answer, arm, seed))
-    with FileLock(f"{folder}.lock"):  # two notebooks may ask at the same time
-        train(
-            training_rows(profile, arm), profile.answer, folder, arm, seed=seed,
-            callbacks=callbacks,
-        )  # fmt: skip
-    return OneTokenClassifier.load(folder)
+    return fitted(
+        training_rows(profile, ARMS[arm_name]),
+        profile.answer,
+        arm_name=arm_name,
+        seed=seed,
+        callbacks=callbacks,
+    )
 
 
 ANSWER_LAST = re.compile(r"so in the end, (yes|no)\b")
@@ -221,7 +195,8 @@ def run_one(profile: Profile, arm_name: str, seed: int, out: Path) -> dict:
     predictions.to_csv(
         folder / f"{slug(arm_name)}-{seed}.csv", index=False, float_format="%.6g"
     )
-    row = {"arm": arm_name, "seed": seed, "rows": len(training_rows(profile, arm))}
+    rows = training_rows(profile, arm)
+    row = {"arm": arm_name, "seed": seed, "rows": len(rows)}
     for name, part in predictions.groupby("set", sort=False):
         right = (part["p_yes"] > 0.5) == (part["label"] == "yes")
         row[f"accuracy_{name}"] = round(float(right.mean()), 4)
@@ -237,7 +212,7 @@ def run_one(profile: Profile, arm_name: str, seed: int, out: Path) -> dict:
         "train_seconds": round(seconds, 1),
         "score_seconds": round(score_seconds, 1),
         "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-        "key": answer_key(profile.answer, arm, seed),
+        "key": run_key(rows, profile.answer, arm_name=arm_name, seed=seed),
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, CPU",
         "versions": json.dumps(model.card_["versions"]),
     }
