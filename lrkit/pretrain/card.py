@@ -94,8 +94,8 @@ and its answer. The text shares no scenario and no form with the validation,
 calibration and test splits, and a test checks it. The workbook's question, whether the
 customer says that *all* problems are resolved, is never asked in it. Yet "is the
 trouble with the printer over?" comes close, and where a chat has one problem it is the
-same thing: this base is *made* for the task, as far as its size allows. Results on it are
-about what fine-tuning adds to a base that can follow a support chat, and say little
+same thing: this base is *made* for the task, as far as its size allows. Results on it
+are about what fine-tuning adds to a base that can follow a support chat, and say little
 about one that has not read any.
 
 **Training.** {len(facts["stages"])} stages, {seconds:.0f} s in all on 2 CPU cores:
