@@ -443,7 +443,7 @@ def test_probabilities_that_are_none_are_refused(y, proba, classes, sentence):
 
 
 def test_groups_need_a_name_for_every_row():
-    with pytest.raises(ValueError, match="'rows': 2, 'groups': 1"):
+    with pytest.raises(ValueError, match="2 rows need as many group names, got 1"):
         reliability_band([0.5, 0.6], [True, False], groups=["a"])
 
 

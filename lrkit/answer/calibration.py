@@ -17,6 +17,8 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import roc_auc_score
 from sklearn.utils.validation import check_is_fitted
 
+from lrkit.resampling import group_codes
+
 
 # --- what is let in, and how it is resampled ------------------------------------------
 def shares(name: str, values: Any, flags: bool = False) -> np.ndarray:
@@ -60,12 +62,7 @@ def resamples(
     Rows of one name in `groups` [n] are drawn together; a row whose name is empty ("",
     None, NaN) stands alone.
     """
-    codes = np.arange(n)
-    if groups is not None:
-        same_rows(rows=codes, groups=groups)
-        names = pd.Series(list(groups), dtype=object)
-        alone = pd.Series([("row", i) for i in codes])
-        codes, _ = pd.factorize(names.mask(names.isna() | (names == ""), alone))
+    codes = group_codes(n, groups)
     size = codes.max() + 1
     rng = np.random.default_rng(seed)
     for _ in range(n_boot):

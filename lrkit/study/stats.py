@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from lrkit.resampling import group_codes
+
 N_BOOT = 4000
 
 
@@ -47,16 +49,6 @@ def proportion(correct: Sequence[bool]) -> Estimate:
     return Estimate(float(correct.mean()), ci.low, ci.high, correct.size)
 
 
-def _cluster_index(n: int, clusters: Sequence | None) -> list[np.ndarray]:
-    if clusters is None:
-        return [np.array([i]) for i in range(n)]
-    names: dict = {}
-    for i, c in enumerate(clusters):
-        alone = c is None or c == "" or c != c  # no name, or NaN of a table
-        names.setdefault(("alone", i) if alone else c, []).append(i)
-    return [np.array(v) for v in names.values()]
-
-
 def paired_difference(
     a: np.ndarray,
     b: np.ndarray,
@@ -81,13 +73,13 @@ def paired_difference(
             f"paired scores need the same questions: {a.shape[1]} and {b.shape[1]}."
         )
     rng = np.random.default_rng(seed)
-    groups = _cluster_index(a.shape[1], clusters)
-    sums_a = np.stack([a[:, g].sum(1) for g in groups], 1)  # [seeds, clusters]
-    sums_b = np.stack([b[:, g].sum(1) for g in groups], 1)
-    sizes = np.array([len(g) for g in groups])
+    codes = group_codes(a.shape[1], clusters)
+    sums_a = np.stack([np.bincount(codes, row) for row in a])  # [seeds, clusters]
+    sums_b = np.stack([np.bincount(codes, row) for row in b])
+    sizes = np.bincount(codes)
     draws = np.empty(n_boot)
     for k in range(n_boot):
-        pick = rng.integers(0, len(groups), len(groups))
+        pick = rng.integers(0, len(sizes), len(sizes))
         rows_a = rng.integers(0, len(a), len(a))
         rows_b = rng.integers(0, len(b), len(b))
         total = sizes[pick].sum()
