@@ -206,7 +206,7 @@ def speed(results: Mapping) -> Figure:
             _ratios(axes[1, 1], table, "tokens", color, marker, line, name)
     axes[0, 0].set(xscale="log", xlabel="rows per second", title="Ways to an answer")
     axes[0, 1].set(
-        xscale="log", xlabel="rows scored together", title="More rows",
+        xlabel="rows scored together", title="More rows",
         ylabel="times the source's snippet",
     )  # fmt: skip
     axes[1, 0].set(
@@ -214,12 +214,18 @@ def speed(results: Mapping) -> Figure:
         ylabel="times nothing in common",
     )  # fmt: skip
     axes[1, 1].set(
-        xlabel="tokens of the chain", title="A longer chain", yscale="log",
+        xlabel="tokens of the chain", title="A longer chain",
         ylabel="times writing the chain",
     )  # fmt: skip
+    axes[0, 1].set_xscale("log", base=2)
+    numbers = sorted({row["rows"] for case in cases for row in case["by_rows"]})
+    axes[0, 1].set_xticks(numbers, numbers)
+    axes[1, 1].set_ylim(bottom=0)
+    axes[0, 0].plot([], [], "|", color="black", ms=10, ls="", label="floor")
+    axes[0, 0].legend(frameon=False, fontsize=8, loc="upper center", ncols=3)
     for ax in axes.flat[1:]:
         ax.legend(frameon=False, fontsize=8)
-    where = f"{results['device']}, {results['threads']} threads"
+    where = f"{results['device']}, threads: {results['threads']}"
     fig.suptitle(f"The same model on both sides of every ratio ({where})")
     return fig
 
@@ -241,8 +247,7 @@ def _speeds(ax, case: Mapping, color: str, marker: str, shift: float) -> None:
         floor = record["rows_measured"] / np.median(record["floor_seconds"])
         ax.plot(floor, y + shift, "|", color="black", ms=10)
     ax.set_yticks(range(len(shown)), [record["way"] for record in shown])
-    ax.set_ylim(len(shown) - 0.5, -0.5)
-    ax.legend(frameon=False, fontsize=8)
+    ax.set_ylim(len(shown) - 0.5, -1.3)  # room for the legend
 
 
 def _ratios(ax, table, x: str, color: str, marker: str, line: str, name: str) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import pandas as pd
 from datasets import Dataset
 
 from lrkit.answer.prompts import Example, PromptBuilder
+from lrkit.profiles import AnswerSettings
 
 
 @dataclass(frozen=True)
@@ -21,9 +23,9 @@ class Arm:
         order: "label" (no reason), "label_reason" (the method) or "reason_label".
         shuffled: reasons come from other rows of about the same length.
         extra: use the 10,000 label-only rows instead of the gold standard.
-        neftune: add NEFTune noise if the settings have it.
-        answer_weight: share of the loss that the answer token gets; None: the
-            settings' (by default a plain mean over completion tokens).
+        neftune_alpha: NEFTune noise; None: the settings'.
+        plain_mean: loss as a plain mean over completion tokens, whatever share of it
+            the settings give to the answer.
         epochs: passes over the rows; None: the settings'.
     """
 
@@ -31,9 +33,20 @@ class Arm:
     order: str = "label_reason"
     shuffled: bool = False
     extra: bool = False
-    neftune: bool = True
-    answer_weight: float | None = None
+    neftune_alpha: float | None = None
+    plain_mean: bool = False
     epochs: float | None = None
+
+    def applied_to(self, settings: AnswerSettings) -> AnswerSettings:
+        """The settings as this arm changes them."""
+        changes: dict[str, Any] = {}
+        if self.epochs is not None:
+            changes["epochs"] = self.epochs
+        if self.neftune_alpha is not None:
+            changes["neftune_alpha"] = self.neftune_alpha
+        if self.plain_mean or self.order == "reason_label":
+            changes["answer_weight"] = None  # its first token may be no answer
+        return replace(settings, **changes)
 
 
 ARMS: dict[str, Arm] = {
@@ -44,8 +57,8 @@ ARMS: dict[str, Arm] = {
         Arm("label + shuffled reason", shuffled=True),
         Arm("reason + label", order="reason_label"),
         Arm("10,000 labels", order="label", extra=True, epochs=1),
-        Arm("label + reason, no NEFTune", neftune=False),
-        Arm("label + reason, answer weight 0.5", answer_weight=0.5),
+        Arm("label + reason, NEFTune", neftune_alpha=5.0),
+        Arm("label + reason, plain mean", plain_mean=True),
     )
 }
 

@@ -7,7 +7,6 @@ safe, and leaves a folder from which the classifier can be loaded again.
 
 from __future__ import annotations
 
-import dataclasses
 import gc
 import json
 from collections.abc import Sequence
@@ -136,9 +135,7 @@ def adapted_model(settings: AnswerSettings) -> PeftModel:
     return get_peft_model(model, lora_config(settings))
 
 
-def training_arguments(
-    settings: AnswerSettings, out: Path, seed: int, neftune: bool = True
-) -> SFTConfig:
+def training_arguments(settings: AnswerSettings, out: Path, seed: int) -> SFTConfig:
     """Every knob that matters, set explicitly: TRL's defaults move."""
     on_gpu = device().type == "cuda"
     bf16 = fast_bf16()
@@ -162,7 +159,7 @@ def training_arguments(
         fp16=on_gpu and not bf16,
         use_cpu=not on_gpu,
         gradient_checkpointing=settings.gradient_checkpointing,
-        neftune_noise_alpha=settings.neftune_alpha if neftune else None,
+        neftune_noise_alpha=settings.neftune_alpha,
         packing=False,
         max_length=None,  # lengths were checked; nothing may be cut
         train_sampling_strategy="group_by_length",  # a third less padding
@@ -226,16 +223,12 @@ def train(
     )
     examples = build_examples(builder, rows, arm, seed)
     write_json(out / RUN, identity)
-    if arm.epochs is not None:
-        settings = dataclasses.replace(settings, epochs=arm.epochs)
-    weight = settings.answer_weight if arm.answer_weight is None else arm.answer_weight
-    if arm.order == "reason_label":
-        weight = None  # the first token there is no answer
+    settings = arm.applied_to(settings)
     set_seed(seed)
     trainer = AnswerTrainer(
         model=adapted_model(settings),
-        answer_weight=weight,
-        args=training_arguments(settings, out / "checkpoints", seed, arm.neftune),
+        answer_weight=settings.answer_weight,
+        args=training_arguments(settings, out / "checkpoints", seed),
         train_dataset=to_dataset(examples),
         processing_class=tokenizer,
         callbacks=list(callbacks),

@@ -131,6 +131,14 @@ def _prompt_facts(case: Case) -> Record:
     }
 
 
+def _rates(records: Sequence[Record]) -> dict[str, Record]:
+    """Matrix rates that were measured beside the ways, by precision."""
+    seen: dict[str, list[float]] = {}
+    for record in records:
+        seen.setdefault(record["precision"], []).extend(record["matrix_rate"])
+    return {precision: spread(rates) for precision, rates in seen.items()}
+
+
 def bench(
     case: Case,
     ways: Sequence[Way],
@@ -146,17 +154,7 @@ def bench(
         "block_parameters": case.block_parameters,
         "head_parameters": case.head_parameters,
         "prompts": _prompt_facts(case),
-        "matrix_rate": {
-            precision: spread(
-                [
-                    x
-                    for r in records
-                    if r["precision"] == precision
-                    for x in r["matrix_rate"]
-                ]
-            )
-            for precision in sorted({r["precision"] for r in records})
-        },
+        "matrix_rate": _rates(records),
         "ways": records,
         **made,
         "aims": aims(case.name, records, made),
