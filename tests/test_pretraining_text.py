@@ -195,7 +195,7 @@ def test_questions_are_answered_from_the_state_of_the_chat():
     assert asked[True] > 400 and min(answers.values()) > 400
 
 
-def test_documents_of_questions_hold_one_to_four_of_them_and_one_chat():
+def test_documents_of_questions_hold_one_to_six_of_them_and_one_chat():
     lengths = Counter()
     for document in islice(pretraining.documents(3, kinds={"questions": 1.0}), 200):
         first, *others = document
@@ -207,7 +207,7 @@ def test_documents_of_questions_hold_one_to_four_of_them_and_one_chat():
                 head = message["content"].split("\n")[0]
                 assert head.endswith(" Answer yes or no.")
         lengths[len(others) // 2 + 1] += 1
-    assert set(lengths) == {1, 2, 3, 4}
+    assert set(lengths) == {1, 2, 3, 4, 5, 6}
 
 
 @pytest.mark.parametrize("kind", ["commentary", "unrelated"])

@@ -12,7 +12,7 @@ Documents in ChatML: a support chat, then one of these answers.
   chat is bare, and what is open has to be read from it. Two in five look once, at a
   chat set in a fence.
 * *States*: which problem is gone and which is open.
-* *Questions*: up to four yes/no questions about single problems and about messages, the
+* *Questions*: up to six yes/no questions about single problems and about messages, the
   first before the chat.
 * *Next*: the next message of the chat.
 * An *echo* repeats a chat, often of words thrown together at random.
@@ -297,7 +297,7 @@ def documents(
 def asked_about(s: Story, rng: random.Random) -> list[dict[str, str]]:
     """A chat behind its first yes/no question, as prompts are; further ones follow."""
     messages: list[dict[str, str]] = []
-    for ask, is_so in questions(s, rng, rng.randint(1, 4)):
+    for ask, is_so in questions(s, rng, rng.randint(1, 6)):
         ask = f"{ask} Answer yes or no."
         if messages:
             messages.append({"role": "user", "content": ask})

@@ -61,7 +61,7 @@ def questions(s: Story, rng: random.Random, n: int) -> list[tuple[str, bool]]:
     general = [(ask, answer(s)) for ask, answer in ABOUT_A_CHAT.items()]
     rng.shuffle(single)
     rng.shuffle(general)
-    first = single[:1] if rng.random() < 0.6 else general[:1]
+    first = single[:1] if rng.random() < 0.75 else general[:1]
     rest = [asked for asked in single + general if asked not in first]
     rng.shuffle(rest)
     return first + rest[: n - 1]

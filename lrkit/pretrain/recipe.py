@@ -71,11 +71,12 @@ class Stage:
 
 
 READING = {"unrelated": 0.3, "commentary": 0.3, "states": 0.25, "note": 0.15}
-ASKING = {"questions": 0.5, "glances": 0.4, "note": 0.1}
+ASKING = {"questions": 0.6, "glances": 0.38, "note": 0.02}
 
 # Chats first. Then echoes, until the model copies from its context instead of reciting.
 # Then what is to be read in chats, with the reading written beside every message: what
-# it does, what is gone, what is open. At last the same from bare chats, and answers.
+# it does, what is gone, what is open. At last the same from bare chats, and answers;
+# notes are rare there, because their many hard tokens would drown the few that count.
 STAGES = (
     Stage("1-chats", 3_500_000, 2e-3, answers_only=False),
     Stage(
@@ -95,7 +96,7 @@ STAGES = (
         scheduler="constant_with_warmup",  # the next stage goes on from it
         kinds=READING,
     ),
-    Stage("4-asking", 8_300_000, 2e-3, replaced=0.3, kinds=ASKING),
+    Stage("4-asking", 9_200_000, 2e-3, kinds=ASKING),
 )
 
 HELD_OUT_TOKENS = 200_000  # what the losses in the card are measured on
