@@ -24,7 +24,7 @@ def test_every_arm_is_recorded_with_the_same_random_seeds(record):
     runs, _ = record
     assert set(runs["arm"]) == set(ARMS)
     seeds = runs.groupby("arm")["seed"].agg(lambda s: tuple(sorted(s)))
-    assert set(seeds) == {(0, 1, 2)}, "the arms must have equal random seeds"
+    assert seeds.nunique() == 1, "the arms must have equal random seeds"
     assert not runs.duplicated(["arm", "seed"]).any()
 
 

@@ -131,7 +131,7 @@ def test_all_weights_of_the_repository_stay_under_40_mb():
 def test_the_shipped_base_has_learned_its_text(tokenizer):
     """What is to be said of unseen chats costs it far less than a uniform guess."""
     model = load_model("talk").eval()
-    stream = documents(77, kinds=recipe.READING)
+    stream = documents(77, kinds=recipe.ASKING)
     batches = corpus.LengthBatches(corpus.corpus(tokenizer, stream, 12_000), 3)
     with torch.inference_mode():
         losses = [model(**batches[k]).loss.item() for k in range(len(batches))]

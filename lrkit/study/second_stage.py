@@ -7,6 +7,7 @@ shipped (`models/more-labels`). It is no large model: it stands where one would 
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
 from lrkit.answer.classifier import OneTokenClassifier
@@ -40,6 +41,11 @@ def ship() -> None:
     model.save(folder())
     for name in ("run.json", "log.json", "README.md"):
         (folder() / name).unlink(missing_ok=True)
+    config = folder() / "adapter_config.json"
+    # PEFT writes down where the base lay on the machine that trained.
+    about = json.loads(config.read_text())
+    about["base_model_name_or_path"] = model.card_["base"]
+    config.write_text(json.dumps(about, indent=2) + "\n")
     (folder() / "README.md").write_text(CARD.format(**model.card_))
 
 
