@@ -138,6 +138,7 @@ def test_the_shipped_base_has_learned_its_text(tokenizer):
     assert np.mean(losses) < 0.6  # nats per token; a uniform guess costs 8.0
 
 
+@pytest.mark.xfail(strict=True, reason="its last stage has no echoes: see its card")
 def test_the_shipped_base_copies_from_its_context(tokenizer):
     """Nonsense cannot be known by heart: what is repeated was read."""
     model = load_model("talk").eval()

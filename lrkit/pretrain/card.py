@@ -110,7 +110,8 @@ kinds, without replaced words, in nats per token that carries loss.
 {stages}
 
 Echoes are there so that quotes are copied from the chat and not recited; after them the
-losses of the stage before are lost, and come back in the next.
+losses of the stage before are lost, and come back in the next. Copying in its turn is
+mostly lost again in the last stage, which has no echoes and few notes.
 
 | stage | step | training loss (nats per token) |
 |---|---|---|
@@ -124,8 +125,9 @@ it continues with
 
 {written}
 
-**Limits.** It knows a few thousand words, English support chats, and nothing else. It
-must not be used for anything outside this workbook.
+**Limits.** It knows a few thousand words, English support chats, and nothing else. What
+it puts in quotation marks is often made up. It must not be used for anything outside
+this workbook.
 
 **Licence.** MIT, as the repository; text and weights were made by its code.
 """
