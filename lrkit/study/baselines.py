@@ -38,7 +38,7 @@ def last_turns(n: int) -> Callable[[str], str]:
     return lambda text: "\n".join(text.split("\n")[-n:])
 
 
-def tfidf() -> Pipeline:
+def tfidf_classifier() -> Pipeline:
     """Words and word pairs, weighted, under logistic regression."""
     return make_pipeline(
         TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=2),
@@ -46,12 +46,15 @@ def tfidf() -> Pipeline:
     )
 
 
+tfidf = tfidf_classifier  # as notebook 05 calls it
+
+
 def tfidf_scores(
     train: pd.DataFrame, rows: pd.DataFrame, turns: int = 0
 ) -> pd.DataFrame:
     """`id`, `label` and `p_yes` of rows by TF-IDF on the last `turns` turns."""
     read = last_turns(turns)
-    model = tfidf().fit(train["running_message"].map(read), train["label"])
+    model = tfidf_classifier().fit(train["running_message"].map(read), train["label"])
     yes = model.classes_.tolist().index("yes")
     proba = model.predict_proba(rows["running_message"].map(read))[:, yes]
     return rows[["id", "label"]].assign(p_yes=proba)
