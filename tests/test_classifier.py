@@ -17,8 +17,9 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from transformers import AutoModelForCausalLM
 
-from lrkit.answer.classifier import OneTokenClassifier, last_position
+from lrkit.answer.classifier import OneTokenClassifier
 from lrkit.answer.engine import batches_by_length, left_pad
+from lrkit.answer.last_position import last_position
 from lrkit.answer.prompts import PromptTooLong
 from lrkit.profiles import load_profile
 

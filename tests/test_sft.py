@@ -19,8 +19,9 @@ from transformers import MistralConfig, MistralForCausalLM, TrainerCallback
 
 from lrkit.answer import sft
 from lrkit.answer.arms import ARMS, Arm, build_examples, shuffled_reasons, to_dataset
-from lrkit.answer.classifier import OneTokenClassifier, last_position
+from lrkit.answer.classifier import OneTokenClassifier
 from lrkit.answer.label_ids import LabelCollision
+from lrkit.answer.last_position import last_position
 from lrkit.answer.prompts import PromptBuilder, PromptTooLong
 from lrkit.answer.sft import (
     answer_weighted_loss,

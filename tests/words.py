@@ -17,6 +17,15 @@ def messages(texts) -> set[str]:
     return {m for m in said if len(m.split()) > 2}
 
 
+def held_out_messages(rows, split: str, *others) -> set[str]:
+    """The messages of a split; none of them is in the training part of any table."""
+    held_out = messages(rows[rows.split == split].running_message)
+    for table in (rows, *others):
+        in_train = messages(table[table.split == "train"].running_message)
+        assert not held_out & in_train
+    return held_out
+
+
 def scenario_lines(scenario):
     """All that customers or agents may say of a scenario."""
     yield from (*scenario.lost.report, *scenario.lost.look, *scenario.locate)

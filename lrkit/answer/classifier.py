@@ -2,8 +2,8 @@
 
 `OneTokenClassifier` scores a conversation with a single forward pass at the last
 position. It trains through `lrkit.answer.sft`, scores through `lrkit.answer.engine`,
-saves and loads a folder, and can go on from the answer to write the reason
-(`explain`). It decides nothing about thresholds or routing.
+writes reasons through `lrkit.answer.explain`, saves and loads a folder. It decides
+nothing about thresholds or routing.
 """
 
 from __future__ import annotations
@@ -17,16 +17,17 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from peft import PeftModel
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.utils.validation import check_is_fitted
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from lrkit.answer.arms import ARMS
-from lrkit.answer.engine import Engine, batches_by_length, left_pad
-from lrkit.answer.label_ids import LabelCollision, LabelIds, normalised
-from lrkit.answer.prompts import QUESTION, Example, PromptBuilder, encode_inner
+from lrkit.answer.engine import Engine
+from lrkit.answer.explain import explain
+from lrkit.answer.label_ids import LabelCollision, LabelIds, label_probabilities
+from lrkit.answer.last_position import last_position
+from lrkit.answer.prompts import QUESTION, Example, PromptBuilder
 from lrkit.answer.run_folder import CARD
 from lrkit.answer.sft import train
 from lrkit.answer.whole_labels import WholeLabels
@@ -37,45 +38,6 @@ from lrkit.models import (
     weights_digest,
 )
 from lrkit.profiles import AnswerSettings, load_profile
-
-
-@torch.inference_mode()
-def last_position(
-    model: PreTrainedModel,
-    prompts: Sequence[list[int]],
-    pad_id: int,
-    batch_tokens: int = 4096,
-    hidden_layer: int | None = None,
-) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Logits, and on request a hidden state, at each prompt's last position.
-
-    Args:
-        model: any causal LM of transformers, also a `PeftModel`.
-        prompts: token ids per row, of any lengths.
-        pad_id: id for padding; masked, its value does not matter.
-        batch_tokens: padded tokens per forward pass; bounds the memory.
-        hidden_layer: index into `hidden_states`, e.g. -1 for the last layer.
-
-    Returns:
-        `(logits, hidden)`: [rows, vocabulary] and [rows, width] or None, float32 on
-        the CPU, in the order of `prompts`.
-    """
-    model.eval()
-    logits: list[torch.Tensor] = [torch.empty(0)] * len(prompts)
-    hidden: list[torch.Tensor] = [torch.empty(0)] * len(prompts)
-    for batch in batches_by_length(prompts, batch_tokens):
-        out = model(
-            **left_pad([prompts[i] for i in batch], pad_id, model.device),
-            use_cache=False,
-            logits_to_keep=1,
-            output_hidden_states=hidden_layer is not None,
-        )
-        for row, i in enumerate(batch):
-            logits[i] = out.logits[row, -1].float().cpu()
-            if hidden_layer is not None:
-                hidden[i] = out.hidden_states[hidden_layer][row, -1].float().cpu()
-    stacked = torch.stack(logits) if logits else torch.empty(0, 0)
-    return stacked, torch.stack(hidden) if hidden_layer is not None else None
 
 
 def label_reader(
@@ -309,7 +271,7 @@ class OneTokenClassifier(ClassifierMixin, BaseEstimator):
         log_mass = self.label_ids_.score(self.engine_, prompts, progress)
         if not len(log_mass):
             raise ValueError("expected at least one conversation, got none.")
-        proba, mass = self._normalised(log_mass)
+        proba, mass = label_probabilities(log_mass)
         best = proba.argmax(1)
         columns = {f"p_{c}": proba[:, k] for k, c in enumerate(self.classes_)}
         return pd.DataFrame(
@@ -317,14 +279,6 @@ class OneTokenClassifier(ClassifierMixin, BaseEstimator):
             | {"label_mass": mass}
             | columns
         )
-
-    def _normalised(self, log_mass: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
-        proba, mass = (t.numpy() for t in normalised(log_mass))
-        if not np.isfinite(proba).all():
-            raise FloatingPointError(
-                "the model returned NaN for some rows: load it in float32 or bfloat16."
-            )
-        return proba, mass
 
     def predict_proba(self, messages: Sequence[str]) -> np.ndarray:
         """[rows, classes]: probabilities in the order of `classes_`."""
@@ -355,58 +309,8 @@ class OneTokenClassifier(ClassifierMixin, BaseEstimator):
         )  # fmt: skip
         return states.numpy()
 
-    # --- afterwards -------------------------------------------------------------------
-    @torch.inference_mode()
     def explain(
         self, message: str, label: str | None = None, max_new_tokens: int = 80
     ) -> dict[str, Any]:
-        """The answer, and the reason that the model writes after it.
-
-        The prompt is computed once; its cache is what the reason continues from.
-
-        Args:
-            message: one conversation.
-            label: the answer to give reasons for; None: the predicted one.
-            max_new_tokens: longest reason.
-
-        Returns:
-            `label`, `confidence` (the probability of this label), `label_mass`,
-            `reason` (text after the label).
-
-        Raises:
-            ValueError: for a label that is none of `classes_`.
-        """
-        if label is not None and label not in self.classes_:
-            known = ", ".join(self.classes_)
-            raise ValueError(f"no label {label!r}: choose one of {known}.")
-        (prompt,) = self.prompts([message])
-        ids = torch.tensor([prompt], device=self.model_.device)
-        out = self.model_(input_ids=ids, use_cache=True, logits_to_keep=1)
-        if isinstance(self.label_ids_, LabelIds):
-            log_mass = self.label_ids_.log_mass(out.logits[:, -1].cpu())
-        else:
-            log_mass = self.label_ids_.score(self.engine_, [prompt])
-        proba, mass = self._normalised(log_mass)
-        names = self.classes_.tolist()
-        chosen = proba[0].argmax() if label is None else names.index(label)
-        answer = names[chosen]
-        answer_ids = encode_inner(self.tokenizer_, answer)
-        started = torch.tensor([prompt + answer_ids], device=self.model_.device)
-        written = self.model_.generate(
-            input_ids=started,
-            attention_mask=torch.ones_like(started),
-            past_key_values=out.past_key_values,
-            max_new_tokens=max_new_tokens,
-            do_sample=False,
-            eos_token_id=self.tokenizer_.eos_token_id,
-            pad_token_id=self.tokenizer_.pad_token_id,
-        )
-        text = self.tokenizer_.decode(
-            written[0, started.shape[1] :], skip_special_tokens=True
-        )
-        return {
-            "label": answer,
-            "confidence": float(proba[0, chosen]),
-            "label_mass": float(mass[0]),
-            "reason": text.removeprefix(",").strip(),
-        }
+        """The answer and the reason after it, see `lrkit.answer.explain`."""
+        return explain(self, message, label, max_new_tokens)

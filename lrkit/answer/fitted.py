@@ -22,11 +22,9 @@ from lrkit.cache import fingerprint, run_folder
 from lrkit.models import model_path
 from lrkit.profiles import AnswerSettings
 
-# The code that a training run depends on.
+# The code that a trained adapter depends on; what only scores it is not among it.
 MODULES = (
     "lrkit.answer.arms",
-    "lrkit.answer.classifier",
-    "lrkit.answer.engine",
     "lrkit.answer.label_ids",
     "lrkit.answer.prompts",
     "lrkit.answer.run_folder",

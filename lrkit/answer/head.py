@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ from transformers import (
 
 from lrkit.answer.engine import batches_by_length, left_pad
 from lrkit.answer.prompts import QUESTION, PromptBuilder
+from lrkit.answer.sft import common_arguments
 from lrkit.models import (
     compute_dtype,
     device,
@@ -121,7 +123,10 @@ class HeadClassifier(ClassifierMixin, BaseEstimator):
         with tempfile.TemporaryDirectory() as folder:
             trainer = Trainer(
                 model=self.model_,
-                args=_arguments(settings, folder, self.seed),
+                args=TrainingArguments(
+                    **common_arguments(settings, Path(folder), self.seed),
+                    save_strategy="no",
+                ),
                 train_dataset=rows,
                 data_collator=lambda batch: _collated(batch, pad_id),
             )
@@ -152,29 +157,3 @@ def _collated(batch: list[dict], pad_id: int) -> dict[str, torch.Tensor]:
     rows = [row["input_ids"] for row in batch]
     labels = torch.tensor([row["labels"] for row in batch])
     return left_pad(rows, pad_id, torch.device("cpu")) | {"labels": labels}
-
-
-def _arguments(settings: AnswerSettings, folder: str, seed: int) -> TrainingArguments:
-    """The schedule of answer-then-reason, see `lrkit.answer.sft`."""
-    few = 0 < settings.max_steps < 50
-    return TrainingArguments(
-        output_dir=folder,
-        num_train_epochs=settings.epochs,
-        max_steps=settings.max_steps,
-        per_device_train_batch_size=settings.batch_size,
-        gradient_accumulation_steps=settings.accumulation,
-        learning_rate=settings.learning_rate,
-        lr_scheduler_type=settings.scheduler,
-        warmup_steps=0 if settings.scheduler == "constant" or few else 10,
-        weight_decay=0.0,
-        max_grad_norm=1.0,
-        use_cpu=device().type == "cpu",
-        train_sampling_strategy="group_by_length",
-        logging_steps=5,
-        save_strategy="no",
-        report_to=[],
-        disable_tqdm=True,
-        dataloader_pin_memory=False,
-        seed=seed,
-        data_seed=seed,
-    )

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import combinations
 
+import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
@@ -45,6 +46,7 @@ class LabelIds:
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, labels: Sequence[str]):
+        labels = [str(label) for label in labels]  # numpy's strings show as such
         if len(labels) < 2 or len(set(labels)) != len(labels):
             raise ValueError(f"need two or more different labels, got {labels!r}.")
         if not all(label.strip() for label in labels):
@@ -119,3 +121,17 @@ class LabelIds:
 def normalised(log_mass: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """`(proba, mass)` of log-probabilities [batch, labels], see `probabilities`."""
     return log_mass.softmax(-1), log_mass.logsumexp(-1).exp()
+
+
+def label_probabilities(log_mass: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """`normalised` as arrays.
+
+    Raises:
+        FloatingPointError: when the model returned NaN.
+    """
+    proba, mass = (t.numpy() for t in normalised(log_mass))
+    if not np.isfinite(proba).all():
+        raise FloatingPointError(
+            "the model returned NaN for some rows: load it in float32 or bfloat16."
+        )
+    return proba, mass

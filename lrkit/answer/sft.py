@@ -135,45 +135,55 @@ def adapted_model(settings: AnswerSettings) -> PeftModel:
     return get_peft_model(model, lora_config(settings))
 
 
-def training_arguments(settings: AnswerSettings, out: Path, seed: int) -> SFTConfig:
-    """Every knob that matters, set explicitly: TRL's defaults move."""
+def common_arguments(settings: AnswerSettings, out: Path, seed: int) -> dict[str, Any]:
+    """Schedule, batches, optimizer and precision, for any trainer of transformers.
+
+    Every knob that matters is set explicitly: defaults move.
+    """
     on_gpu = device().type == "cuda"
     bf16 = fast_bf16()
     few = 0 < settings.max_steps < 50  # no time for a warm-up
     optimizer = settings.optimizer
     if optimizer.startswith("paged") and not on_gpu:
         optimizer = "adamw_torch"  # paged optimizers page GPU memory only
+    return {
+        "output_dir": str(out),
+        "num_train_epochs": settings.epochs,
+        "max_steps": settings.max_steps,
+        "per_device_train_batch_size": settings.batch_size,
+        "gradient_accumulation_steps": settings.accumulation,
+        "learning_rate": settings.learning_rate,
+        "lr_scheduler_type": settings.scheduler,
+        "warmup_steps": 0 if settings.scheduler == "constant" or few else 10,
+        "weight_decay": 0.0,
+        "max_grad_norm": 1.0,
+        "optim": optimizer,
+        "bf16": bf16,
+        "fp16": on_gpu and not bf16,
+        "use_cpu": not on_gpu,
+        "gradient_checkpointing": settings.gradient_checkpointing,
+        "train_sampling_strategy": "group_by_length",  # a third less padding
+        "logging_steps": 1 if few else 5,
+        "logging_nan_inf_filter": False,
+        "report_to": [],
+        "disable_tqdm": True,
+        "dataloader_num_workers": 0,
+        "dataloader_pin_memory": on_gpu,
+        "seed": seed,
+        "data_seed": seed,
+    }
+
+
+def training_arguments(settings: AnswerSettings, out: Path, seed: int) -> SFTConfig:
+    """`common_arguments`, and what only TRL's trainer or a resumable run knows."""
     return SFTConfig(
-        output_dir=str(out),
-        num_train_epochs=settings.epochs,
-        max_steps=settings.max_steps,
-        per_device_train_batch_size=settings.batch_size,
-        gradient_accumulation_steps=settings.accumulation,
-        learning_rate=settings.learning_rate,
-        lr_scheduler_type=settings.scheduler,
-        warmup_steps=0 if settings.scheduler == "constant" or few else 10,
-        weight_decay=0.0,
-        max_grad_norm=1.0,
-        optim=optimizer,
-        bf16=bf16,
-        fp16=on_gpu and not bf16,
-        use_cpu=not on_gpu,
-        gradient_checkpointing=settings.gradient_checkpointing,
+        **common_arguments(settings, out, seed),
         neftune_noise_alpha=settings.neftune_alpha,
         packing=False,
         max_length=None,  # lengths were checked; nothing may be cut
-        train_sampling_strategy="group_by_length",  # a third less padding
-        logging_steps=1 if few else 5,
-        logging_nan_inf_filter=False,
         save_strategy="steps",
         save_steps=50,
         save_total_limit=1,
-        report_to=[],
-        disable_tqdm=True,
-        dataloader_num_workers=0,
-        dataloader_pin_memory=on_gpu,
-        seed=seed,
-        data_seed=seed,
     )
 
 
@@ -235,6 +245,8 @@ def train(
     )
     trainer.remove_callback(PrinterCallback)  # the caller's callbacks say what is shown
     trainer.train(resume_from_checkpoint=last_checkpoint(out / "checkpoints"))
+    # The base is named as the user named it, not by where it lay on this machine.
+    trainer.model.peft_config["default"].base_model_name_or_path = settings.base
     # PEFT would add the base's own embedding and head, because the head is a target.
     trainer.model.save_pretrained(str(out), save_embedding_layers=False)
     tokenizer.save_pretrained(out)

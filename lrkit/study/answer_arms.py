@@ -257,20 +257,28 @@ def correctness(predictions: pd.DataFrame, arm: str, name: str) -> np.ndarray:
     return table.to_numpy(float)
 
 
-def main() -> None:
-    """The command line of `make study`."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def study_arguments(
+    parser: argparse.ArgumentParser,
+) -> tuple[argparse.Namespace, Profile, Path, list[int]]:
+    """What every part of `make study` is told: also profile, folder, random seeds."""
     parser.add_argument("--profile", default="study")
     parser.add_argument("--out", type=Path, default=None)
-    parser.add_argument("--arms", nargs="*", default=list(ARMS))
     parser.add_argument("--seeds", nargs="*", type=int, default=None)
     args = parser.parse_args()
     hush()
     profile = load_profile(args.profile)
     out = args.out or results_dir()
     out.mkdir(parents=True, exist_ok=True)
+    seeds = list(profile.seeds) if args.seeds is None else args.seeds
+    return args, profile, out, seeds
+
+
+def main() -> None:
+    """The command line of `make study`."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--arms", nargs="*", default=list(ARMS))
+    args, profile, out, seeds = study_arguments(parser)
     path = out / "answer_arms.csv"
-    seeds = args.seeds if args.seeds is not None else list(profile.seeds)
     todo = [(a, s) for s in seeds for a in args.arms if (a, s) not in done(path)]
     for n, (arm, seed) in enumerate(todo, 1):
         print(f"[{n}/{len(todo)}] {arm}, random seed {seed}", flush=True)

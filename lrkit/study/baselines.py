@@ -20,13 +20,13 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from lrkit.answer.arms import ARMS
 from lrkit.answer.head import HeadClassifier
 from lrkit.paths import results_dir
-from lrkit.profiles import Profile, load_profile
-from lrkit.quiet import hush
+from lrkit.profiles import Profile
 from lrkit.study.answer_arms import (
     SETS,
     append_row,
     done,
     evaluation_rows,
+    study_arguments,
     training_rows,
 )
 
@@ -44,9 +44,6 @@ def tfidf_classifier() -> Pipeline:
         TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=2),
         LogisticRegression(C=10, max_iter=2000),
     )
-
-
-tfidf = tfidf_classifier  # as notebook 05 calls it
 
 
 def tfidf_scores(
@@ -90,29 +87,23 @@ def run_head(profile: Profile, seed: int, out: Path) -> dict:
     }
 
 
-def recorded_heads() -> pd.DataFrame:
-    """A row per random seed, set and question, as `answer_arms.recorded` gives them."""
+def recorded_heads() -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Runs, and a row per run, set and question, as `answer_arms.recorded` gives them."""
     runs = pd.read_csv(results_dir() / "baselines.csv")
     folder = results_dir() / "baselines"
-    return pd.concat(
+    scored = [
         pd.read_csv(folder / f"head-{seed}.csv").assign(arm=HEAD, seed=seed)
         for seed in runs["seed"]
-    )
+    ]
+    return runs, pd.concat(scored, ignore_index=True)
 
 
 def main() -> None:
     """Record the classification head: part of `make study`."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--profile", default="study")
-    parser.add_argument("--out", type=Path, default=None)
-    parser.add_argument("--seeds", nargs="*", type=int, default=None)
-    args = parser.parse_args()
-    hush()
-    profile = load_profile(args.profile)
-    out = args.out or results_dir()
-    out.mkdir(parents=True, exist_ok=True)
+    _, profile, out, seeds = study_arguments(parser)
     path = out / "baselines.csv"
-    for seed in args.seeds if args.seeds is not None else profile.seeds:
+    for seed in seeds:
         if (HEAD, seed) not in done(path):
             append_row(path, run_head(profile, seed, out))
             print(f"{HEAD}, random seed {seed}: recorded", flush=True)
