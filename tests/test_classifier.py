@@ -5,6 +5,7 @@ means nothing, how they answer means everything.
 """
 
 import dataclasses
+import gc
 import json
 import shutil
 
@@ -14,7 +15,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from sklearn.base import clone
+from sklearn.calibration import CalibrationDisplay
 from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import cross_val_score
 from transformers import AutoModelForCausalLM
 
 from lrkit.answer.classifier import OneTokenClassifier
@@ -235,9 +238,32 @@ def test_reading_comes_after_fitting():
         OneTokenClassifier().save("anywhere")
 
 
-def test_fitting_needs_a_folder():
-    with pytest.raises(ValueError, match="needs a folder"):
-        OneTokenClassifier().fit(MESSAGES, ["yes", "no"] * 3)
+def test_it_works_inside_cross_validation_and_the_calibration_display(tiny_llama):
+    settings = settings_of(tiny_llama, max_steps=1, batch_size=2)
+    texts, truth = MESSAGES * 2, ["yes", "no"] * 6
+    scores = cross_val_score(OneTokenClassifier(settings), texts, truth, cv=3)
+    assert scores.shape == (3,) and ((scores >= 0) & (scores <= 1)).all()
+    classifier = OneTokenClassifier(settings).fit(texts, truth)
+    display = CalibrationDisplay.from_estimator(
+        classifier, texts, truth, pos_label="yes", n_bins=2
+    )
+    yes = classifier.predict_proba(texts)[:, list(classifier.classes_).index("yes")]
+    assert np.allclose(display.y_prob, yes, atol=1e-6)
+
+
+def test_without_a_folder_the_adapter_lies_in_a_temporary_one_and_can_be_saved(
+    tiny_llama, tmp_path
+):
+    settings = settings_of(tiny_llama, max_steps=1, batch_size=2)
+    classifier = OneTokenClassifier(settings).fit(MESSAGES, ["yes", "no"] * 3)
+    loaded = OneTokenClassifier.load(classifier.save(tmp_path / "kept"))
+    expected = classifier.predict_proba(MESSAGES)
+    assert np.allclose(loaded.predict_proba(MESSAGES), expected, atol=1e-5)
+    folder = classifier.folder_
+    assert folder.is_dir() and classifier.get_params()["folder"] is None
+    del classifier
+    gc.collect()
+    assert not folder.is_dir()
 
 
 def test_a_folder_without_a_finished_run_is_refused(tmp_path):

@@ -7,7 +7,7 @@ from sklearn.metrics import log_loss, roc_auc_score
 
 from lrkit.data.conversations import gold_standard
 from lrkit.study.baselines import last_turns, tfidf_scores
-from lrkit.study.tables import score_table
+from lrkit.study.tables import score_table, scored_right
 
 
 def answers(p_yes, seed=0):
@@ -65,3 +65,12 @@ def test_tfidf_learns_from_the_rows_it_is_given():
     assert known["id"].tolist() == rows["id"].tolist()
     turned = train.assign(label=train["label"].map({"yes": "no", "no": "yes"}))
     assert np.allclose(tfidf_scores(turned, rows)["p_yes"], 1 - known["p_yes"])
+
+
+def test_hits_stand_in_the_order_of_ids_a_row_per_run():
+    runs = [answers(np.array([0.9, 0.9, 0.1, 0.1]), seed) for seed in (0, 1)]
+    runs[1]["p_yes"] = [0.1, 0.1, 0.9, 0.9]
+    mixed = pd.concat(runs).sample(frac=1, random_state=1)
+    assert scored_right(mixed).tolist() == [[1, 0, 0, 1], [0, 1, 1, 0]]
+    with pytest.raises(ValueError, match="answered different questions"):
+        scored_right(mixed.iloc[1:])

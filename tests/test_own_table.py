@@ -132,3 +132,13 @@ def test_public_tables_are_read_and_split():
     assert len(queries) == 10_003 and queries["label"].nunique() == 77
     parts = split_by_group(queries.head(2000))
     assert sum(map(len, parts.values())) == 2000
+
+
+def test_an_error_names_the_columns_as_the_user_does(tmp_path):
+    path = tmp_path / "mine.csv"
+    path.write_text("chat,wants\nhello,a\n,b\nhm,\n")
+    with pytest.raises(BadRows) as refused:
+        own_table(path, text="chat", label="wants")
+    said = str(refused.value)
+    assert "column 'chat': empty" in said and "column 'wants'" in said
+    assert "running_message" not in said and "'label'" not in said

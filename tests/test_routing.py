@@ -317,6 +317,19 @@ def test_at_the_ends_there_is_one_stage_only():
     assert everything["latency_p95_s"] == pytest.approx(0.85)
 
 
+def test_a_gain_is_the_paired_difference_to_the_first_stage_alone():
+    confidence, correct, second = two_stages()
+    curve = cost_curve(confidence, correct, second, PRICES, [0, 0.5, np.inf])
+    assert curve["gain"].tolist() == pytest.approx(curve["accuracy"] - correct.mean())
+    nothing, some, _ = curve.to_dict("records")
+    assert nothing["gain_low"] == nothing["gain"] == nothing["gain_high"] == 0
+    assert some["gain_low"] < some["gain"] < some["gain_high"]
+    width = some["accuracy_high"] - some["accuracy_low"]
+    assert some["gain_high"] - some["gain_low"] < 2 * width
+    same = cost_curve(confidence, correct, correct, PRICES, [np.inf]).iloc[0]
+    assert same["gain"] == same["gain_low"] == same["gain_high"] == 0
+
+
 def test_each_row_of_the_bill_is_what_a_loop_counts():
     confidence, correct, second = two_stages(150)
     thresholds = [0.9, 0.03, 0.5, 0.5, 1.0]

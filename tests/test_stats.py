@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from lrkit.study.stats import (
+    Estimate,
     detectable_difference,
     mean_estimate,
     paired_difference,
@@ -93,3 +94,14 @@ def test_questions_needed_inverts_the_detectable_difference():
 def test_unpaired_questions_are_refused():
     with pytest.raises(ValueError, match="same questions"):
         paired_difference(np.ones(3), np.ones(4))
+
+
+def test_a_verdict_is_given_only_where_zero_is_excluded():
+    said = {
+        (0.1, 0.3): "yes",
+        (-0.3, -0.1): "no, the reverse",
+        (-0.1, 0.3): "not shown",
+    }
+    for (low, high), verdict in said.items():
+        assert Estimate((low + high) / 2, low, high, 9).verdict() == verdict
+    assert Estimate(0.1, 0.0, 0.2, 9).verdict() == "not shown", "zero is in it"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tempfile
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -68,14 +69,16 @@ class OneTokenClassifier(ClassifierMixin, BaseEstimator):
         labels: label words; `classes_` holds them sorted, as scikit-learn does.
         question: what is asked of each conversation.
         arm: name of the training arm, see `lrkit.answer.arms.ARMS`.
-        folder: where the adapter goes; needed by `fit`.
+        folder: where the adapter goes; None: a temporary one for each `fit`, as
+            cross-validation needs (`save` keeps it).
         seed: random seed of the training.
         batch_tokens: padded tokens per forward pass.
         collisions: what to do with labels that begin with the same token: "raise"
             (before anything is trained), or "whole": score whole label strings, which
             takes a second forward pass per row.
 
-    After `fit` or `load`: `classes_`, `model_`, `tokenizer_`, `label_ids_`, `engine_`.
+    After `fit` or `load`: `classes_`, `model_`, `tokenizer_`, `label_ids_`, `engine_`,
+    `folder_`.
     """
 
     def __init__(
@@ -110,8 +113,6 @@ class OneTokenClassifier(ClassifierMixin, BaseEstimator):
             y: labels.
             reasons: one per conversation; None trains on labels only.
         """
-        if self.folder is None:
-            raise ValueError("fit needs a folder: OneTokenClassifier(folder=...).")
         if isinstance(messages, str):
             raise TypeError("fit takes a list of conversations, not one string.")
         columns = {"running_message": list(messages), "label": list(y)}
@@ -121,11 +122,15 @@ class OneTokenClassifier(ClassifierMixin, BaseEstimator):
         rows.insert(0, "id", [f"row-{i}" for i in range(len(rows))])
         arm = ARMS[self.arm] if reasons is not None else ARMS["label only"]
         settings = self.settings or load_profile("cpu").answer
+        folder = self.folder
+        if folder is None:
+            self.temporary_ = tempfile.TemporaryDirectory()  # gone with this object
+            folder = self.temporary_.name
         self.log_ = train(
-            rows, settings, self.folder, arm, tuple(self.labels), self.question,
+            rows, settings, folder, arm, tuple(self.labels), self.question,
             self.seed, whole_labels=self.collisions == "whole", **train_args,
         )  # fmt: skip
-        return self._open(Path(self.folder))
+        return self._open(Path(folder))
 
     @classmethod
     def load(cls, folder: str | Path, batch_tokens: int = 4096) -> OneTokenClassifier:
@@ -162,7 +167,7 @@ class OneTokenClassifier(ClassifierMixin, BaseEstimator):
         base = load_model(card["base"], card["load_in_4bit"])
         model = PeftModel.from_pretrained(base, str(folder))
         self._attach(model, tokenizer, card["prompt"], card["max_tokens"])
-        self.card_ = card
+        self.card_, self.folder_ = card, folder
         return self
 
     @classmethod
@@ -197,7 +202,7 @@ class OneTokenClassifier(ClassifierMixin, BaseEstimator):
     def save(self, folder: str | Path) -> Path:
         """Copy the adapter and all that loading needs to another folder."""
         check_is_fitted(self, "card_")
-        source, target = Path(self.folder), Path(folder)
+        source, target = self.folder_, Path(folder)
         shutil.copytree(
             source, target, ignore=shutil.ignore_patterns("checkpoints"),
             dirs_exist_ok=True,
@@ -216,7 +221,7 @@ class OneTokenClassifier(ClassifierMixin, BaseEstimator):
         base = load_model(self.card_["base"], self.card_["load_in_4bit"])
         if self.card_["load_in_4bit"]:
             base = base.dequantize(dtype=compute_dtype())
-        model = PeftModel.from_pretrained(base, str(self.folder))
+        model = PeftModel.from_pretrained(base, str(self.folder_))
         tied = getattr(base.config, "tie_word_embeddings", False)
         if tied and "lm_head" in model.peft_config["default"].target_modules:
             raise ValueError(

@@ -8,7 +8,6 @@ not labels or conversations.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -18,6 +17,8 @@ import torch
 from tqdm.auto import tqdm
 from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
+
+from lrkit.kv_cache import fork
 
 MIN_PREFIX = 8  # a shorter one saves less than its cache costs
 
@@ -62,20 +63,6 @@ def common_prefix(prompts: Sequence[list[int]]) -> list[int]:
     while n < limit and first[n] == last[n]:
         n += 1
     return first[:n]
-
-
-def fork(cache: DynamicCache, n_rows: int) -> DynamicCache:
-    """The cache of one row, as a cache of `n_rows` rows over the same memory.
-
-    The layers are copied, not their tensors: growing the fork leaves the original as
-    it was. (`copy.deepcopy` would copy the tensors for every batch.)
-    """
-    twin = copy.copy(cache)
-    twin.layers = [copy.copy(layer) for layer in cache.layers]
-    for layer in twin.layers:
-        layer.keys = layer.keys.expand(n_rows, -1, -1, -1)
-        layer.values = layer.values.expand(n_rows, -1, -1, -1)
-    return twin
 
 
 def _out_of_memory(error: RuntimeError) -> bool:

@@ -214,9 +214,11 @@ def cost_curve(
     Returns:
         A row per threshold: `threshold`, `routed` (share), `accuracy` with
         `accuracy_low` and `accuracy_high` (95 % bootstrap percentiles, the same
-        resamples for every threshold), `cost_per_million` requests, `latency_mean_s`
-        and `latency_p95_s`. Latencies within a stage are taken as constant: the p95 is
-        that of the slower stage as soon as more than 5 % of rows are routed.
+        resamples for every threshold), `gain`, the paired difference to the first
+        stage alone, with its own interval `gain_low` and `gain_high`,
+        `cost_per_million` requests, `latency_mean_s` and `latency_p95_s`. Latencies
+        within a stage are taken as constant: the p95 is that of the slower stage as
+        soon as more than 5 % of rows are routed.
 
     Raises:
         ValueError: for rows that do not fit, or a threshold that is no number.
@@ -229,8 +231,13 @@ def cost_curve(
         raise ValueError(f"thresholds must be a list of numbers, got {thresholds}.")
     routes = confidence < thresholds[:, None]  # [thresholds, n]
     right = np.where(routes, second_correct, correct).astype(float)
-    draws = [right @ t / t.sum() for t in resamples(correct.size, n_boot, seed, groups)]
+    first = correct.astype(float)
+    draws, gains = [], []
+    for times in resamples(correct.size, n_boot, seed, groups):
+        draws.append(right @ times / times.sum())
+        gains.append(draws[-1] - first @ times / times.sum())
     low, high = np.quantile(draws, [0.025, 0.975], axis=0)
+    gain_low, gain_high = np.quantile(gains, [0.025, 0.975], axis=0)
     routed = routes.mean(1)
     both = prices.latency_first_s + prices.latency_second_s
     return pd.DataFrame(
@@ -240,6 +247,9 @@ def cost_curve(
             "accuracy": right.mean(1),
             "accuracy_low": low,
             "accuracy_high": high,
+            "gain": right.mean(1) - first.mean(),
+            "gain_low": gain_low,
+            "gain_high": gain_high,
             "cost_per_million": 1e6 * (prices.first + routed * prices.second),
             "latency_mean_s": prices.latency_first_s + routed * prices.latency_second_s,
             "latency_p95_s": np.where(routed > 0.05, both, prices.latency_first_s),

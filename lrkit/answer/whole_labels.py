@@ -13,8 +13,9 @@ import torch
 from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerBase
 
-from lrkit.answer.engine import Engine, fork
+from lrkit.answer.engine import Engine
 from lrkit.answer.prompts import BRIDGE, encode_inner
+from lrkit.kv_cache import fork
 
 
 class WholeLabels:

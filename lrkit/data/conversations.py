@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -142,6 +142,7 @@ def check_rows(
     labels: Sequence[str] = LABELS,
     need_reason: bool = False,
     source: str = "table",
+    called: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
     """The same rows if all are usable.
 
@@ -150,6 +151,7 @@ def check_rows(
         labels: the labels there may be.
         need_reason: whether an empty `reason` is a defect.
         source: what to call the table in messages, usually its file name.
+        called: what a column is called there, where it has another name.
 
     Raises:
         BadRows: missing columns, empty messages or reasons, unknown labels and
@@ -166,25 +168,27 @@ def check_rows(
                 for c in missing
             ],
         )
+    names = {column: column for column in wanted} | dict(called or {})
     problems, first_seen = [], {}
     for n, row in enumerate(rows[wanted].fillna("").to_dict("records"), 1):
         at = f"row {n} (id {row['id']!r})"
         if not str(row["id"]).strip():
-            problems.append(f"{at}, column 'id': empty")
+            problems.append(f"{at}, column {names['id']!r}: empty")
         elif row["id"] in first_seen:
+            before = first_seen[row["id"]]
             problems.append(
-                f"{at}, column 'id': already used in row {first_seen[row['id']]}"
+                f"{at}, column {names['id']!r}: already used in row {before}"
             )
         first_seen.setdefault(row["id"], n)
         if not str(row["running_message"]).strip():
-            problems.append(f"{at}, column 'running_message': empty")
+            problems.append(f"{at}, column {names['running_message']!r}: empty")
         if row["label"] not in labels:
             problems.append(
-                f"{at}, column 'label': {row['label']!r} is not one of "
+                f"{at}, column {names['label']!r}: {row['label']!r} is not one of "
                 f"{', '.join(map(repr, labels))}"
             )
         if need_reason and not str(row["reason"]).strip():
-            problems.append(f"{at}, column 'reason': empty")
+            problems.append(f"{at}, column {names['reason']!r}: empty")
     if problems:
         raise BadRows(source, problems)
     return rows

@@ -108,7 +108,8 @@ def own_table(
     if reason:
         rows["reason"] = table[reason]
     known = sorted({v for v in rows["label"] if v.strip()})
-    check_rows(rows, known, need_reason=reason is not None, source=shown)
+    called = {"running_message": text, "label": label, "reason": reason or "reason"}
+    check_rows(rows, known, reason is not None, shown, called)
     _warn_of_contradictions(rows, shown)
     return rows
 

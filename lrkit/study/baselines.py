@@ -38,22 +38,29 @@ def last_turns(n: int) -> Callable[[str], str]:
     return lambda text: "\n".join(text.split("\n")[-n:])
 
 
-def tfidf_classifier() -> Pipeline:
-    """Words and word pairs, weighted, under logistic regression."""
-    return make_pipeline(
-        TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=2),
-        LogisticRegression(C=10, max_iter=2000),
+def tfidf_classifier(read: Callable[[str], str] = str) -> Pipeline:
+    """Words and word pairs, weighted, under logistic regression.
+
+    Args:
+        read: what of a text is looked at, such as `last_turns(2)`; all of it.
+    """
+    words = TfidfVectorizer(
+        preprocessor=lambda text: read(text).lower(),
+        ngram_range=(1, 2),
+        sublinear_tf=True,
+        min_df=2,
     )
+    return make_pipeline(words, LogisticRegression(C=10, max_iter=2000))
 
 
 def tfidf_scores(
     train: pd.DataFrame, rows: pd.DataFrame, turns: int = 0
 ) -> pd.DataFrame:
     """`id`, `label` and `p_yes` of rows by TF-IDF on the last `turns` turns."""
-    read = last_turns(turns)
-    model = tfidf_classifier().fit(train["running_message"].map(read), train["label"])
+    model = tfidf_classifier(last_turns(turns))
+    model.fit(train["running_message"], train["label"])
     yes = model.classes_.tolist().index("yes")
-    proba = model.predict_proba(rows["running_message"].map(read))[:, yes]
+    proba = model.predict_proba(rows["running_message"])[:, yes]
     return rows[["id", "label"]].assign(p_yes=proba)
 
 
@@ -88,7 +95,7 @@ def run_head(profile: Profile, seed: int, out: Path) -> dict:
 
 
 def recorded_heads() -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Runs, and a row per run, set and question, as `answer_arms.recorded` gives them."""
+    """Runs; and a row per run, set and question. As `answer_arms.recorded`."""
     runs = pd.read_csv(results_dir() / "baselines.csv")
     folder = results_dir() / "baselines"
     scored = [

@@ -34,6 +34,13 @@ class Estimate:
         v, a, b = 100 * self.value, 100 * self.low, 100 * self.high
         return f"{v:.1f} % [{a:.1f}, {b:.1f}]"
 
+    def verdict(self) -> str:
+        """Is it above zero? "yes" or "no, the reverse" where the interval excludes
+        zero, else "not shown"."""
+        if self.low > 0:
+            return "yes"
+        return "no, the reverse" if self.high < 0 else "not shown"
+
 
 def proportion(correct: Sequence[bool]) -> Estimate:
     """A proportion with its Wilson interval.

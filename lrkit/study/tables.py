@@ -29,11 +29,8 @@ def score_table(
     """
     rows = {}
     for name, scored in methods.items():
-        scored = scored.assign(seed=scored.get("seed", 0)).sort_values(["seed", "id"])
-        runs = [part for _, part in scored.groupby("seed")]
+        runs = _runs(scored, name)
         ids = runs[0]["id"].tolist()
-        if any(part["id"].tolist() != ids for part in runs):
-            raise ValueError(f"the runs of {name!r} answered different questions.")
         right = np.stack([_right(part) for part in runs])
         pairs = None if clusters is None else [clusters[i] for i in ids]
         accuracy = mean_estimate(right, pairs)
@@ -45,6 +42,21 @@ def score_table(
             "high": accuracy.high,
         } | _mean([_calibration(part) for part in runs])
     return pd.DataFrame(rows).T.astype({"runs": int, "n": int})
+
+
+def scored_right(scored: pd.DataFrame) -> np.ndarray:
+    """[runs, questions] of 0/1, questions by id; rows as in `score_table`."""
+    return np.stack([_right(part) for part in _runs(scored, "this method")])
+
+
+def _runs(scored: pd.DataFrame, name: str) -> list[pd.DataFrame]:
+    """The rows of each random seed, by id."""
+    scored = scored.assign(seed=scored.get("seed", 0)).sort_values(["seed", "id"])
+    runs = [part for _, part in scored.groupby("seed")]
+    ids = runs[0]["id"].tolist()
+    if any(part["id"].tolist() != ids for part in runs):
+        raise ValueError(f"the runs of {name!r} answered different questions.")
+    return runs
 
 
 def _right(part: pd.DataFrame) -> np.ndarray:

@@ -1,0 +1,196 @@
+"""CODI: continuous chain of thought by self-distillation (arXiv 2502.21074).
+
+One model is teacher and student. The teacher reads question, chain and answer as text.
+The student reads the question, thinks in n latents and answers. At the *cue*, the token
+whose next one is the answer, the student's hidden states are drawn to the teacher's in
+every block: a single position hands over what the chain has worked out.
+
+What the reference does otherwise, and why not here: it runs the teacher twice a step
+(one pass with its states detached is the same), attends to padding in the latent steps,
+never trains the rows of its special tokens, drops negative answers, and counts the
+embedding among the distilled layers, where both sides hold the same token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from lrkit.data.problems import Problem
+from lrkit.latent.chain_rows import ChainRows
+from lrkit.latent.layout import SlotRow, collate
+from lrkit.latent.slots import SLOT, SlotConfig, SlotModel, SlotOutput
+
+
+def distillation_loss(
+    student: Sequence[torch.Tensor], teacher: Sequence[torch.Tensor]
+) -> torch.Tensor:
+    """L_KD: smooth L1 between hidden states, per layer over the teacher's spread.
+
+    Args:
+        student: per layer [batch, width].
+        teacher: the same; no gradient flows to it.
+
+    Returns:
+        Mean over layers of SmoothL1(h_S, sg h_T) / std(sg h_T), a scalar. Zero where
+        both are equal; the division makes layers of different scale count alike.
+    """
+    losses = []
+    for ours, theirs in zip(student, teacher, strict=True):
+        target = theirs.detach().float()
+        spread = target.std().clamp(min=1e-6)
+        losses.append(nn.functional.smooth_l1_loss(ours.float(), target) / spread)
+    return torch.stack(losses).mean()
+
+
+def at(
+    hidden_states: Sequence[torch.Tensor], columns: torch.Tensor
+) -> list[torch.Tensor]:
+    """Per block [batch, width]: hidden states at one column of each row.
+
+    Args:
+        hidden_states: per layer [batch, columns, width], the embeddings first: those
+            are left out.
+        columns: [batch].
+    """
+    rows = torch.arange(len(columns), device=columns.device)
+    return [layer[rows, columns] for layer in hidden_states[1:]]
+
+
+class CodiConfig(SlotConfig):
+    """`SlotConfig` with the weights of the loss.
+
+    Args:
+        gamma: weight of the distillation.
+        beta: weight of the teacher's cross-entropy.
+        kwargs: see `SlotConfig`; the map is an MLP unless another is given.
+    """
+
+    model_type = "lrkit-codi"
+
+    def __init__(self, *args, gamma: float = 20.0, beta: float = 1.0, **kwargs):
+        kwargs.setdefault("map", {"kind": "mlp"})
+        super().__init__(*args, **kwargs)
+        self.gamma = gamma
+        self.beta = beta
+
+
+@dataclass
+class CodiOutput(SlotOutput):
+    """`SlotOutput` with the parts of the loss, detached, for the log."""
+
+    ce_student: torch.Tensor | None = None
+    ce_teacher: torch.Tensor | None = None
+    kd: torch.Tensor | None = None
+
+
+class CodiModel(SlotModel):
+    """`SlotModel` whose training forward also runs the teacher."""
+
+    config_class = CodiConfig
+    accepts_loss_kwargs = False  # each part of the loss is a mean of its own
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        teacher_input_ids: torch.Tensor | None = None,
+        teacher_attention_mask: torch.Tensor | None = None,
+        teacher_labels: torch.Tensor | None = None,
+        cue: torch.Tensor | None = None,
+        teacher_cue: torch.Tensor | None = None,
+        **kwargs,
+    ) -> SlotOutput:
+        """CE_student + gamma * KD + beta * CE_teacher; without a teacher's row the
+        plain `SlotModel.forward`.
+
+        Args:
+            input_ids, attention_mask, labels: the student's, [batch, columns].
+            teacher_input_ids, teacher_attention_mask, teacher_labels: the teacher's.
+            cue, teacher_cue: [batch], the column of the cue on either side.
+        """
+        if teacher_input_ids is None:
+            return super().forward(input_ids, attention_mask, labels=labels, **kwargs)
+        student = super().forward(
+            input_ids,
+            attention_mask,
+            labels=labels,
+            output_hidden_states=True,
+            **kwargs,
+        )
+        teacher = super().forward(
+            teacher_input_ids, teacher_attention_mask, labels=teacher_labels,
+            output_hidden_states=True, **kwargs,
+        )  # fmt: skip
+        kd = distillation_loss(
+            at(student.hidden_states, cue), at(teacher.hidden_states, teacher_cue)
+        )
+        loss = student.loss + self.config.gamma * kd + self.config.beta * teacher.loss
+        return CodiOutput(
+            loss=loss,
+            logits=student.logits,
+            latents=student.latents,
+            read=student.read,
+            ce_student=student.loss.detach(),
+            ce_teacher=teacher.loss.detach(),
+            kd=kd.detach(),
+        )
+
+
+@dataclass(frozen=True)
+class CodiRow:
+    """A problem as student and teacher see it; cues count from the end of the rest."""
+
+    student: SlotRow
+    teacher: SlotRow
+    cue_from_end: int
+
+
+def codi_row(rows: ChainRows, problem: Problem, n_latents: int) -> CodiRow:
+    """The teacher's chain ends before its last step, whose result is the answer: it
+    would let the teacher copy at the cue instead of compute (the source's rule)."""
+    answer = rows.answer(problem.answer)
+    return CodiRow(
+        rows.latent(problem, n_latents),
+        rows.chain(problem, problem.steps[:-1]),
+        len(answer.ids) - answer.cue,
+    )
+
+
+@dataclass(frozen=True)
+class CodiCollator:
+    """Batches of `CodiRow` for `transformers.Trainer`."""
+
+    slot_id: int
+    pad_id: int = 0
+
+    @classmethod
+    def of(cls, model: SlotModel, pad_id: int = 0) -> CodiCollator:
+        """For a model."""
+        return cls(model.id_of(SLOT), pad_id)
+
+    def __call__(self, batch: Sequence[CodiRow]) -> dict[str, torch.Tensor]:
+        """`input_ids` ... and `teacher_input_ids` ... and the columns of the cues."""
+        student = [row.student for row in batch]
+        teacher = [row.teacher for row in batch]
+        inputs = collate(student, self.slot_id, self.pad_id)
+        theirs = collate(teacher, self.slot_id, self.pad_id)
+        inputs |= {f"teacher_{name}": value for name, value in theirs.items()}
+        inputs["cue"] = _cues(student, batch)
+        inputs["teacher_cue"] = _cues(teacher, batch)
+        return inputs
+
+
+def _cues(rows: Sequence[SlotRow], batch: Sequence[CodiRow]) -> torch.Tensor:
+    """Columns of the cues: the rests of a batch begin in the same column."""
+    begin = max(len(r.before) for r in rows) + max(r.n_slots for r in rows)
+    return torch.tensor(
+        [
+            begin + len(row.rest) - one.cue_from_end
+            for row, one in zip(rows, batch, strict=True)
+        ]
+    )

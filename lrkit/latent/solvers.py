@@ -1,0 +1,147 @@
+"""Solvers: questions in, answers with what they cost out.
+
+One protocol for every method and every baseline, so that all of them are counted alike:
+a latent step costs a pass over one position, as a token does.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+
+from lrkit.latent.chain_rows import CUE, ChainRows
+from lrkit.latent.curriculum import paused
+from lrkit.latent.layout import SlotRow, collate
+from lrkit.latent.slots import SLOT, SlotModel
+
+
+@dataclass(frozen=True)
+class Solution:
+    """One answered question.
+
+    Attributes:
+        answer: what was answered; "" where no answer was written.
+        text: all that was written, cue included where it was not given.
+        text_tokens: tokens written, end token included.
+        latent_steps: latents, or pauses.
+        passes: forward passes one after another.
+        positions: positions computed, padding not counted.
+        flops: 2 * (block parameters * positions + head parameters * scored positions).
+        seconds: of its batch, over the rows of the batch.
+    """
+
+    answer: str
+    text: str
+    text_tokens: int
+    latent_steps: int
+    passes: int
+    positions: int
+    flops: float
+    seconds: float
+
+
+class Solver(Protocol):
+    """Whatever answers questions."""
+
+    def solve(self, questions: Sequence[str]) -> list[Solution]:
+        """A solution for each question, in their order."""
+
+
+def parameter_counts(model: SlotModel) -> tuple[int, int]:
+    """(parameters of the blocks, of the output layer); tables are looked up, not
+    multiplied."""
+    head = model.base.get_output_embeddings().weight.numel()
+    table = model.base.get_input_embeddings().weight
+    tied = table is model.base.get_output_embeddings().weight
+    total = sum(p.numel() for p in model.base.parameters())
+    return total - head - (0 if tied else table.numel()), head
+
+
+@dataclass(frozen=True)
+class SlotSolver:
+    """A `SlotModel` of any method, decoding greedily.
+
+    Attributes:
+        model: trained.
+        rows: how its rows are made.
+        n_latents: slots of every question; None: a method without `<bot>` and `<eot>`.
+        writes_chain: the model writes chain and cue itself; else the cue is given.
+        pause: the slots hold the learned constant.
+        batch_size: questions per batch.
+        max_new_tokens: longest answer, chain included.
+    """
+
+    model: SlotModel
+    rows: ChainRows
+    n_latents: int | None = None
+    writes_chain: bool = False
+    pause: bool = False
+    batch_size: int = 128
+    max_new_tokens: int = 96
+
+    def __post_init__(self) -> None:
+        if self.n_latents is not None and self.n_latents < 0:
+            raise ValueError(f"{self.n_latents} latents cannot be: 0 or more.")
+
+    def solve(self, questions: Sequence[str]) -> list[Solution]:
+        """A solution for each question, in their order.
+
+        Raises:
+            TypeError: for one string in place of a list.
+            lrkit.latent.chain_rows.TooLong: for a question beyond the context.
+        """
+        if isinstance(questions, str):
+            raise TypeError(
+                "expected a list of questions, got one string: pass [text]."
+            )
+        asked = [
+            self.rows.asked(q, self.n_latents, cue=not self.writes_chain)
+            for q in questions
+        ]
+        # Rows of one length share a batch: little padding, and the same result.
+        order = sorted(range(len(asked)), key=lambda i: len(asked[i]))
+        found: dict[int, Solution] = {}
+        for k in range(0, len(order), self.batch_size):
+            batch = order[k : k + self.batch_size]
+            found |= zip(batch, self._batch([asked[i] for i in batch]), strict=True)
+        return [found[i] for i in range(len(asked))]
+
+    @torch.inference_mode()
+    def _batch(self, asked: list[SlotRow]) -> Iterator[Solution]:
+        began = time.perf_counter()
+        model, tokenizer = self.model.eval(), self.rows.tokenizer
+        if self.pause:
+            asked = [paused(row, self.rows.pause) for row in asked]
+        inputs = collate(asked, model.id_of(SLOT), tokenizer.pad_token_id)
+        inputs = {k: v.to(model.device) for k, v in inputs.items() if k != "labels"}
+        new = model.generate(
+            **inputs,
+            max_new_tokens=self.max_new_tokens,
+            do_sample=False,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )[:, inputs["input_ids"].shape[1] :].tolist()
+        seconds = (time.perf_counter() - began) / len(asked)
+        blocks, head = parameter_counts(model)
+        for row, ids in zip(asked, new, strict=True):
+            end = tokenizer.eos_token_id
+            n = ids.index(end) + 1 if end in ids else len(ids)
+            text = tokenizer.decode(ids[:n], skip_special_tokens=True)
+            written = text.rpartition(CUE)[2] if self.writes_chain else text
+            answered = CUE in text or not self.writes_chain
+            positions = len(row) + n - 1
+            yield Solution(
+                answer=written.strip() if answered else "",
+                text=text,
+                text_tokens=n,
+                latent_steps=self.n_latents or 0,
+                # The beginning, each slot, what follows the slots, each further token.
+                passes=1 + row.n_slots + (row.n_slots > 0) + n - 1,
+                positions=positions,
+                flops=2.0 * (blocks * positions + head * n),
+                seconds=seconds,
+            )
