@@ -11,8 +11,10 @@ import pytest
 from lrkit.answer.arms import ARMS
 from lrkit.data import conversations
 from lrkit.paths import results_dir
+from lrkit.profiles import load_profile
 from lrkit.study import answer_arms
 from lrkit.study.answer_arms import append_row, correctness, done, recorded, slug
+from lrkit.study.baselines import recorded_heads
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +26,9 @@ def test_every_arm_is_recorded_with_the_same_random_seeds(record):
     runs, _ = record
     assert set(runs["arm"]) == set(ARMS)
     seeds = runs.groupby("arm")["seed"].agg(lambda s: tuple(sorted(s)))
-    assert seeds.nunique() == 1, "the arms must have equal random seeds"
+    assert set(seeds) == {load_profile("study").seeds} and len(set(seeds)) == 1
+    heads, _ = recorded_heads()
+    assert tuple(sorted(heads["seed"])) == load_profile("study").seeds
     assert not runs.duplicated(["arm", "seed"]).any()
 
 
