@@ -10,11 +10,15 @@ import signal
 import subprocess
 import sys
 import time
+from base64 import b64decode
+from io import BytesIO
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from PIL import Image
 
 from lrkit.workbook import committed, pages
 from lrkit.workbook.__main__ import main
@@ -221,6 +225,27 @@ def test_stored_outputs_and_budget_are_clean_and_leave_the_run_finished(root, ca
     assert stored["cells"][1]["metadata"]["tags"] == ["budget-card"]
     for part in ("| `cpu` |", "random seed 0", record["key"][:12], "torch "):
         assert part in card
+
+
+def test_stored_figures_are_smaller_and_look_the_same(root):
+    draw = (
+        "import matplotlib.pyplot as plt\nfig, ax = plt.subplots(dpi=110)\n"
+        "ax.plot([1, 3, 2])\nax.set_title('x')"
+    )
+    path = add_notebook(root, "01_figure", draw)
+    assert workbook_main(root, "run") == 0
+    assert workbook_main(root, "store") == 0
+
+    def picture(file):
+        cells = pages.code_cells(pages.read(file))
+        data = [o["data"] for c in cells for o in c["outputs"] if "data" in o]
+        (png,) = [b64decode(d["image/png"]) for d in data if "image/png" in d]
+        return len(png), np.asarray(Image.open(BytesIO(png)).convert("RGB"), float)
+
+    before, drawn = picture(Page(root, path, "cpu").output)
+    after, kept = picture(path)
+    assert after < before / 2
+    assert drawn.shape == kept.shape and np.abs(drawn - kept).mean() < 1
 
 
 @pytest.mark.slow

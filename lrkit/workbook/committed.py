@@ -4,10 +4,13 @@ import ast
 import re
 import subprocess
 import sys
+from base64 import b64decode, b64encode
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 
 import nbformat
+from PIL import Image  # matplotlib brings it
 
 from lrkit.workbook.pages import (
     CHECKED_TAG,
@@ -45,6 +48,7 @@ def store(root: Path, profile: str) -> None:
             cell.outputs, cell.execution_count = ran.outputs, ran.execution_count
             for output in cell.outputs:
                 _without_widget(output.get("data", {}))
+                _in_few_colors(output.get("data", {}))
         stored.metadata.language_info = executed.metadata.language_info
         nbformat.write(stored, path)
 
@@ -56,6 +60,17 @@ def _without_widget(data: Json) -> None:
         del data[kind]
     if views:
         data["text/plain"] = "(a widget: it appears when the cell is run)"
+
+
+def _in_few_colors(data: Json) -> None:
+    """A figure in a palette of 128 colours looks the same at a third of the size."""
+    if "image/png" not in data:
+        return
+    picture = Image.open(BytesIO(b64decode(text(data["image/png"]))))
+    smaller = BytesIO()
+    few = picture.convert("RGB").quantize(128, dither=Image.Dither.NONE)
+    few.save(smaller, "PNG", optimize=True)
+    data["image/png"] = b64encode(smaller.getvalue()).decode() + "\n"
 
 
 def budget(root: Path, profile: str) -> None:

@@ -25,6 +25,7 @@ INPUTS = (
     "results/**/*",
     "models/*/config.json",
 )
+KEPT = Path("lrkit/workbook/committed.py")
 WEIGHTS = "models/*/*.safetensors"  # by size: hashing them costs seconds a notebook
 VERSIONED = ("torch", "transformers", "trl", "peft", "bitsandbytes", "scikit-learn")
 
@@ -123,12 +124,17 @@ class Page:
         return {name: x for name, x in wanted.items() if defaults[name] != x}
 
     def key(self) -> str:
-        """sha256 over all that the outputs of this notebook may depend on."""
+        """sha256 over all that the outputs of this notebook may depend on.
+
+        How they are kept and checked (`lrkit/workbook/committed.py`) is not part of it.
+        """
         sources = [text(cell["source"]) for cell in code_cells(read(self.path))]
         digest = hashlib.sha256(json.dumps([sources, self.parameters()]).encode())
         files = {p for pattern in (*INPUTS, WEIGHTS) for p in self.root.glob(pattern)}
         for file in sorted(p for p in files if p.is_file()):
             name = file.relative_to(self.root)
+            if name == KEPT:
+                continue
             digest.update(f"\n{name.as_posix()} {file.stat().st_size} ".encode())
             if not name.match(WEIGHTS):
                 digest.update(file.read_bytes())
