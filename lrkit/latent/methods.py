@@ -1,0 +1,161 @@
+"""The methods, each a few lines: rows, runs, and the solver that reads the result.
+
+All begin from the same base, read the same problems and take the same number of
+optimizer steps, whatever they put between question and answer. What a row is made of is
+in `chain_rows`, `curriculum` and `codi`; how a run goes is in `training`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
+
+from lrkit.data.problems import Problem
+from lrkit.guard import GuardSettings, guarded_train
+from lrkit.latent.chain_rows import ChainRows
+from lrkit.latent.codi import CodiCollator, CodiModel, codi_row
+from lrkit.latent.curriculum import Curriculum
+from lrkit.latent.slots import SlotModel
+from lrkit.latent.solvers import SlotSolver
+from lrkit.latent.training import MakeRow, RowCollator, RunSettings, run, trainer_for
+
+
+@dataclass(frozen=True)
+class MethodSettings:
+    """What the methods share.
+
+    Attributes:
+        run: of one whole method; a curriculum divides its steps among its stages.
+        n_latents: of CODI.
+        gamma: CODI's weight of the distillation.
+        curriculum: COCONUT's and its controls'.
+        last_stage: share of a curriculum's steps that its last stage, without any
+            written step, takes.
+        context: longest row, in tokens.
+    """
+
+    run: RunSettings
+    n_latents: int = 6
+    gamma: float = 20.0
+    curriculum: Curriculum = field(default_factory=Curriculum)
+    last_stage: float = 0.4
+    context: int = 384
+
+
+@dataclass(frozen=True)
+class Training:
+    """What every method is given.
+
+    Attributes:
+        load_base: gives the base afresh, with its own weights.
+        tokenizer: the base's.
+        problems: to train on.
+        settings: see `MethodSettings`.
+        folder: for checkpoints.
+        seed: random seed.
+    """
+
+    load_base: Callable[[], PreTrainedModel]
+    tokenizer: PreTrainedTokenizerBase
+    problems: Sequence[Problem]
+    settings: MethodSettings
+    folder: Path
+    seed: int = 0
+
+    def wrapped(self, kind: type[SlotModel] = SlotModel, **config) -> SlotModel:
+        """The base with slots; rows and map are drawn by the seed."""
+        set_seed(self.seed)
+        return kind.wrap(self.load_base(), **config)
+
+    def rows(self, model: SlotModel) -> ChainRows:
+        """How this method's rows are made."""
+        return ChainRows.of(model, self.tokenizer, self.settings.context)
+
+    def train(
+        self, model: SlotModel, make: MakeRow, settings: RunSettings, name: str
+    ) -> None:
+        """One plain run."""
+        collator = RowCollator.of(model, self.tokenizer.pad_token_id)
+        run(
+            trainer_for(
+                model, self.problems, make, collator, settings, self.folder / name,
+                self.seed,
+            )
+        )  # fmt: skip
+
+
+def cot(training: Training) -> SlotSolver:
+    """CoT SFT: the chain and the answer are written."""
+    model = training.wrapped()
+    rows = training.rows(model)
+    training.train(model, lambda p, _: rows.chain(p), training.settings.run, "cot")
+    return SlotSolver(model, rows, writes_chain=True)
+
+
+def no_cot(training: Training) -> SlotSolver:
+    """No-CoT SFT: the answer alone."""
+    model = training.wrapped()
+    rows = training.rows(model)
+    make = lambda p, _: rows.chain(p, ())  # noqa: E731
+    training.train(model, make, training.settings.run, "no-cot")
+    return SlotSolver(model, rows)
+
+
+def by_curriculum(training: Training, filler: str) -> SlotSolver:
+    """COCONUT ("latent"), pause as thought ("pause"), step dropping ("nothing"): one
+    run a stage, each with an optimizer of its own."""
+    settings = training.settings
+    schedule = replace(settings.curriculum, filler=filler)
+    model = training.wrapped()
+    rows = training.rows(model)
+    stages = schedule.stages[1:]  # the base has learned stage 0, the whole chain
+    last = round(settings.run.steps * settings.last_stage)
+    each = (settings.run.steps - last) // (len(stages) - 1)
+    for stage in stages:
+        steps = last if stage == stages[-1] else each
+        make = partial(_staged, schedule, rows, stage)
+        of_stage = replace(settings.run, steps=steps)
+        training.train(model, make, of_stage, f"{filler}-{stage}")
+    n = schedule.n_latents(stages[-1]) if filler != "nothing" else 0
+    return SlotSolver(model, rows, n, pause=filler == "pause")
+
+
+def _staged(schedule: Curriculum, rows: ChainRows, stage: int, problem, rng):
+    return schedule.row(rows, problem, stage, rng)
+
+
+def codi(training: Training, guard: GuardSettings | None = None) -> SlotSolver:
+    """CODI, under the guard: it is known to diverge."""
+    settings = training.settings
+
+    def make_trainer():
+        model = training.wrapped(CodiModel, gamma=settings.gamma)
+        rows = training.rows(model)
+        trainer = trainer_for(
+            model,
+            training.problems,
+            lambda p, _: codi_row(rows, p, settings.n_latents),
+            CodiCollator.of(model, training.tokenizer.pad_token_id),
+            settings.run,
+            training.folder / "codi",
+            training.seed,
+        )
+        trainer.args.save_total_limit = None  # the guard deletes what is too old
+        return trainer
+
+    model = guarded_train(make_trainer, guard or GuardSettings()).model
+    return SlotSolver(model, training.rows(model), settings.n_latents)
+
+
+METHODS: dict[str, Callable[[Training], SlotSolver]] = {
+    "CoT": cot,
+    "No-CoT": no_cot,
+    "pause": partial(by_curriculum, filler="pause"),
+    "step dropping": partial(by_curriculum, filler="nothing"),
+    "COCONUT": partial(by_curriculum, filler="latent"),
+    "CODI": codi,
+}
