@@ -1,0 +1,61 @@
+"""The bases that work problems out in steps: tokenizer, text, sizes, and the recipe."""
+
+import json
+from dataclasses import replace
+from itertools import islice
+
+import pytest
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from lrkit.data.problems import TASKS, part_of
+from lrkit.latent.training import RunSettings
+from lrkit.pretrain import think
+from lrkit.pretrain.think import NUMBERS, SHAPES, build, pretraining_problems
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return think.train_tokenizer(n_problems=1500)
+
+
+def test_every_number_is_one_token_wherever_it_stands(tokenizer):
+    for n in NUMBERS:
+        (token,) = tokenizer(str(n))["input_ids"]
+        for text in (f"<<{n}+{n}={n}>>", f"has {n} eggs.", f"a{n}b"):
+            assert token in tokenizer(text)["input_ids"], text
+
+
+def test_nothing_is_unknown_and_text_comes_back(tokenizer):
+    for text in ("<<7+5=2>> <<2*3=6>>\n", "naïve 🙂 x-1\t|", "The answer is: -3.5"):
+        assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
+
+
+def test_the_text_is_of_the_training_part_and_no_row_answers_at_once():
+    some = list(islice(pretraining_problems(), 400))
+    assert {p.task for p in some} == set(TASKS)
+    assert all(p.split == "train" and part_of(p.made_from) == "train" for p in some)
+    assert all(p.steps for p in some)
+
+
+def test_narrow_has_at_most_a_million_parameters_and_wide_is_wider_and_deeper(
+    tokenizer,
+):
+    narrow, wide = SHAPES["think-narrow"], SHAPES["think-wide"]
+    assert build(narrow, tokenizer).num_parameters() <= 1_000_000
+    assert narrow.layers in (2, 3)
+    assert wide.layers > narrow.layers and wide.width > narrow.width
+
+
+def test_the_recipe_leaves_a_base_and_a_card_of_what_it_measured(tmp_path, monkeypatch):
+    monkeypatch.setattr(think, "N_PROBLEMS", 64)
+    monkeypatch.setattr(think, "chain_accuracy", lambda *_: {"clock": {"longer": 0.25}})
+    shape = replace(SHAPES["think-narrow"], run=RunSettings(3, 16, warmup=0))
+    facts = think.pretrain(shape, tmp_path / "out", tmp_path / "work", max_steps=2)
+    assert facts["rows"] == 2 * 64 and facts["loss_curve"] is not None
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
+    assert model.config.vocab_size == len(tokenizer) == think.VOCAB
+    assert (tmp_path / "out" / "model.safetensors").is_file()
+    record = json.loads((tmp_path / "out" / "pretraining.json").read_text())
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert think.card(record) == card and "| clock | 25.0 % |" in card
