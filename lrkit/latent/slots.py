@@ -123,6 +123,9 @@ class SlotModel(PreTrainedModel, GenerationMixin):
         super().__init__(config)
         if base is None:
             base = AutoModelForCausalLM.from_config(config.get_text_config())
+        else:  # `post_init` would draw a fresh adapter of PEFT again, its zeros too
+            for module in base.modules():
+                module._is_hf_initialized = True
         self.base = base
         table = self.base.get_input_embeddings()
         self.first_special = table.num_embeddings
