@@ -113,7 +113,7 @@ def test_another_base_and_missing_rows_are_refused(tiny_llama, tiny_gpt2, tmp_pa
     folder = save_adapted(model, tmp_path / "a", tiny_llama)
     about = folder / "slots.json"
     about.write_text(about.read_text().replace(tiny_llama, tiny_gpt2))
-    with pytest.raises(ValueError, match="was trained over another"):
+    with pytest.raises(ValueError, match="was trained on another"):
         load_adapted(SlotModel, folder)
     folder = save_adapted(model, tmp_path / "b", tiny_llama)
     state = load_file(folder / OWN)

@@ -32,11 +32,11 @@ from lrkit.answer.prompts import QUESTION, Example, PromptBuilder
 from lrkit.answer.run_folder import CARD
 from lrkit.answer.sft import train
 from lrkit.answer.whole_labels import WholeLabels
+from lrkit.base_weights import check_base
 from lrkit.models import (
     compute_dtype,
     load_model,
     load_tokenizer,
-    weights_digest,
 )
 from lrkit.profiles import AnswerSettings, load_profile
 
@@ -156,13 +156,7 @@ class OneTokenClassifier(ClassifierMixin, BaseEstimator):
 
     def _open(self, folder: Path) -> OneTokenClassifier:
         card = json.loads((folder / CARD).read_text())
-        found, wanted = weights_digest(card["base"]), card["base_weights"]
-        if found != wanted:
-            raise ValueError(
-                f"the adapter in {folder} was trained on another {card['base']!r} "
-                f"(weights {wanted or 'of the hub'}, here {found or 'of the hub'}): "
-                "put the base of that training there, or train again."
-            )
+        check_base("the adapter", folder, card["base"], card["base_weights"])
         tokenizer = load_tokenizer(str(folder))
         base = load_model(card["base"], card["load_in_4bit"])
         model = PeftModel.from_pretrained(base, str(folder))

@@ -14,6 +14,7 @@ import torch
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
 
+from lrkit.base_weights import check_base
 from lrkit.latent.slots import SlotModel
 from lrkit.models import load_model, weights_digest
 
@@ -57,12 +58,11 @@ def save_adapted(
     save_file(own, folder / OWN)
     if adapted:
         model.base.save_pretrained(str(folder / ADAPTER))
-    config = {k: v for k, v in model.config.to_diff_dict().items() if k != "base"}
+    model.config.save_pretrained(folder)
     about = {
         "base": base,
         "base_weights": weights_digest(base),
         "load_in_4bit": load_in_4bit,
-        "config": config,
     }
     (folder / ABOUT).write_text(json.dumps(about, indent=1) + "\n")
     return folder
@@ -86,20 +86,13 @@ def load_adapted(
     if not (folder / ABOUT).is_file():
         raise FileNotFoundError(f"{folder} holds no model with slots ({ABOUT}).")
     about = json.loads((folder / ABOUT).read_text())
-    found, wanted = weights_digest(about["base"]), about["base_weights"]
-    if found != wanted:
-        raise ValueError(
-            f"the model in {folder} was trained over another {about['base']!r} "
-            f"(weights {wanted or 'of the hub'}, here {found or 'of the hub'}): put "
-            "the base of that training there, or train again."
-        )
+    check_base("the model", folder, about["base"], about["base_weights"])
     base = load_model(about["base"], about["load_in_4bit"])
     base.requires_grad_(False)
     if (folder / ADAPTER).is_dir():
         path = str(folder / ADAPTER)
         base = PeftModel.from_pretrained(base, path, is_trainable=trainable)
-    known = {k: v for k, v in about["config"].items() if k in _arguments(kind)}
-    model = kind.wrap(base, **known)
+    model = kind(kind.config_class.from_pretrained(folder), base=base)
     state = load_file(folder / OWN)
     own = _own(model)
     shapes = {k: tuple(v.shape) for k, v in own.items()}
@@ -110,12 +103,7 @@ def load_adapted(
             f"{', '.join(missing) or 'the shapes'} differ."
         )
     model.load_state_dict(state, strict=False)
+    device = base.get_input_embeddings().weight.device
+    model.rows.to(device)
+    model.map.to(device)
     return model
-
-
-def _arguments(kind: type[SlotModel]) -> set[str]:
-    """Names that the configuration of a class takes."""
-    blank = vars(kind.config_class(None))
-    return {k for k in blank if k in ("specials", "order", "rounds", "map")} | {
-        k for k in blank if k in ("gamma", "beta")
-    }

@@ -21,8 +21,9 @@ from torch import nn
 
 from lrkit.data.problems import Problem
 from lrkit.latent.chain_rows import ChainRows
-from lrkit.latent.layout import SlotRow, collate
-from lrkit.latent.slots import SLOT, SlotConfig, SlotModel, SlotOutput
+from lrkit.latent.layout import SlotRow
+from lrkit.latent.slots import SlotConfig, SlotModel, SlotOutput
+from lrkit.latent.training import RowCollator
 
 
 def distillation_loss(
@@ -161,24 +162,14 @@ def codi_row(rows: ChainRows, problem: Problem, n_latents: int) -> CodiRow:
     )
 
 
-@dataclass(frozen=True)
-class CodiCollator:
+class CodiCollator(RowCollator):
     """Batches of `CodiRow` for `transformers.Trainer`."""
-
-    slot_id: int
-    pad_id: int = 0
-
-    @classmethod
-    def of(cls, model: SlotModel, pad_id: int = 0) -> CodiCollator:
-        """For a model."""
-        return cls(model.id_of(SLOT), pad_id)
 
     def __call__(self, batch: Sequence[CodiRow]) -> dict[str, torch.Tensor]:
         """`input_ids` ... and `teacher_input_ids` ... and the columns of the cues."""
         student = [row.student for row in batch]
         teacher = [row.teacher for row in batch]
-        inputs = collate(student, self.slot_id, self.pad_id)
-        theirs = collate(teacher, self.slot_id, self.pad_id)
+        inputs, theirs = super().__call__(student), super().__call__(teacher)
         inputs |= {f"teacher_{name}": value for name, value in theirs.items()}
         inputs["cue"] = _cues(student, batch)
         inputs["teacher_cue"] = _cues(teacher, batch)

@@ -16,78 +16,25 @@ What is trained, and on what loss, is the business of the methods beside this fi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import nn
 from transformers import (
-    AutoConfig,
     AutoModelForCausalLM,
     DynamicCache,
     GenerationMixin,
-    PreTrainedConfig,
     PreTrainedModel,
 )
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from lrkit.kv_cache import fork
 from lrkit.latent.maps import build_map
+from lrkit.latent.passes import Passes
+from lrkit.latent.slot_config import SLOT, SlotConfig
 
-ORDERS = ("given", "sequential", "rounds")
-SLOT = "<slot>"
-SPECIALS = ("<bot>", SLOT, "<eot>", "<pause>")
 Write = Callable[[torch.Tensor, slice], torch.Tensor]
-
-
-class SlotConfig(PreTrainedConfig):
-    """How slots are filled.
-
-    Args:
-        base: configuration of the wrapped model.
-        specials: names of the ids after the base's vocabulary, each with a trainable
-            row; `"<slot>"` must be among them.
-        order: "given", "sequential" or "rounds".
-        rounds: T of the order "rounds".
-        map: see `lrkit.latent.maps.build_map`.
-    """
-
-    model_type = "lrkit-slots"
-
-    def __init__(
-        self,
-        base: PreTrainedConfig | dict | None = None,
-        specials: Sequence[str] = SPECIALS,
-        order: str = "sequential",
-        rounds: int = 0,
-        map: dict[str, Any] | None = None,
-        **kwargs,
-    ):
-        if order not in ORDERS:
-            raise ValueError(
-                f"there is no order {order!r}: choose one of {', '.join(ORDERS)}."
-            )
-        if order == "rounds" and rounds < 1:
-            raise ValueError(
-                f"the order 'rounds' needs 1 or more rounds, not {rounds}."
-            )
-        if SLOT not in specials or len(set(specials)) != len(specials):
-            raise ValueError(
-                f"{SLOT!r} must be among {list(specials)}, each name once."
-            )
-        # As a dict: the library would adjust a nested configuration with this one.
-        self.base = base.to_dict() if isinstance(base, PreTrainedConfig) else base
-        self.specials = list(specials)
-        self.order = order
-        self.rounds = rounds
-        self.map = map or {"kind": "identity"}
-        super().__init__(**kwargs)
-
-    def get_text_config(self, *args, **kwargs) -> PreTrainedConfig:
-        """The base's: what the library asks for layers, windows and vocabulary."""
-        return self if self.base is None else AutoConfig.for_model(**self.base)
 
 
 @dataclass
@@ -244,7 +191,7 @@ class SlotModel(PreTrainedModel, GenerationMixin):
         slot_columns = self._slot_columns(input_ids, attention_mask[:, cached:])
         if slot_columns is not None and past_key_values is None:
             past_key_values = DynamicCache(config=self.base.config)
-        run = _Run(
+        run = Passes(
             self.base, attention_mask, position_ids, past_key_values,
             bool(output_hidden_states), keep_from, cached,
         )  # fmt: skip
@@ -304,7 +251,7 @@ class SlotModel(PreTrainedModel, GenerationMixin):
 
     def _fill(
         self,
-        run: _Run,
+        run: Passes,
         is_slot: torch.Tensor,
         before: torch.Tensor,
         given: torch.Tensor | None,
@@ -358,49 +305,3 @@ def mean_loss(
         return nn.functional.cross_entropy(*flat, ignore_index=-100)
     total = nn.functional.cross_entropy(*flat, ignore_index=-100, reduction="sum")
     return total / n_items
-
-
-@dataclass
-class _Run:
-    """Passes over consecutive columns of one batch, over one growing cache."""
-
-    base: nn.Module
-    mask: torch.Tensor
-    positions: torch.Tensor
-    cache: DynamicCache | None
-    keep_hidden: bool
-    keep_from: int
-    cached: int
-
-    def __post_init__(self) -> None:
-        self.done = 0
-        self.logits: list[torch.Tensor] = []
-        self.hidden: list[tuple[torch.Tensor, ...]] = []
-
-    def _pass(self, vectors: torch.Tensor, cache: DynamicCache | None, keep: int):
-        end = self.done + vectors.shape[1]
-        return self.base(
-            inputs_embeds=vectors,
-            attention_mask=self.mask[:, : self.cached + end],
-            position_ids=self.positions[:, self.done : end],
-            past_key_values=cache,
-            use_cache=cache is not None,
-            output_hidden_states=True,
-            logits_to_keep=keep,
-        )
-
-    def forward(self, vectors: torch.Tensor) -> torch.Tensor:
-        """Run over the next columns; [batch, columns, width], last hidden states."""
-        end = self.done + vectors.shape[1]
-        wanted = min(end - self.keep_from, vectors.shape[1])
-        out = self._pass(vectors, self.cache, max(wanted, 1))
-        if wanted > 0:
-            self.logits.append(out.logits)
-        if self.keep_hidden:
-            self.hidden.append(out.hidden_states)
-        self.done = end
-        return out.hidden_states[-1]
-
-    def aside(self, vectors: torch.Tensor) -> torch.Tensor:
-        """The same over a fork of the cache: nothing is kept of it."""
-        return self._pass(vectors, fork(self.cache), 1).hidden_states[-1]

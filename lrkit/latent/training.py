@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from transformers import (
@@ -62,7 +62,7 @@ class RowCollator:
     pad_id: int = 0
 
     @classmethod
-    def of(cls, model: SlotModel, pad_id: int = 0) -> RowCollator:
+    def of(cls, model: SlotModel, pad_id: int = 0) -> Self:
         """For a model."""
         return cls(model.id_of(SLOT), pad_id)
 
