@@ -316,6 +316,9 @@ def test_saving_and_loading_gives_the_same_logits_bit_for_bit(model, tmp_path):
     assert torch.equal(again(**inputs).logits, model(**inputs).logits)
     assert again.config.map == MAP and again.config.order == "sequential"
     assert (tmp_path / "model.safetensors").is_file()
+    model.base.config._name_or_path = str(tmp_path)
+    said = SlotConfig(model.base.config).to_json_string()
+    assert str(tmp_path) not in said, "no path of the machine it was made on"
 
 
 # --- bad input ------------------------------------------------------------------------

@@ -49,6 +49,8 @@ class SlotConfig(PreTrainedConfig):
             )
         # As a dict: the library would adjust a nested configuration with this one.
         self.base = base.to_dict() if isinstance(base, PreTrainedConfig) else base
+        if self.base is not None:  # where it lay on this machine is nobody's business
+            self.base = {k: v for k, v in self.base.items() if k != "_name_or_path"}
         self.specials = list(specials)
         self.order = order
         self.rounds = rounds
