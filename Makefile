@@ -77,13 +77,16 @@ notebooks: $(READY) ## Run the workbook on cpu and write the clean outputs into 
 
 pretrain: $(READY) ## Make the embedded base models again
 	$(PY) -m lrkit.pretrain
+	$(PY) -m lrkit.pretrain.think
 
 study: $(READY) ## Record the long runs with several random seeds in results/ (resumable)
 	$(PY) -m lrkit.study.answer_arms
 	$(PY) -m lrkit.study.baselines
+	$(PY) -m lrkit.study.latent_arms
 
 bench: $(READY) ## Measure the speed of one token against generation (about 13 minutes)
 	$(PY) -m lrkit.study.bench
+	$(PY) -m lrkit.study.bench.latent
 
 data: $(READY) ## Generate the gold standard again
 	$(PY) -m lrkit.data.build

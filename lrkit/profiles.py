@@ -16,6 +16,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
+TOPICS = ("answer", "latent")
 LORA_TARGETS = (
     "q_proj", "k_proj", "v_proj", "o_proj",  # attention
     "gate_proj", "up_proj", "down_proj",  # MLP
@@ -52,12 +53,34 @@ class AnswerSettings:
 
 
 @dataclass(frozen=True)
+class LatentSettings:
+    """Sizes of the latent half: what every method of a comparison shares."""
+
+    base: str  # "think-narrow", "think-wide" (embedded), a hub id, or a local folder
+    task: str  # "clock" | "words", or the name of a public set
+    train_rows: int  # different problems to train on
+    eval_rows: int  # problems of each split that is evaluated
+    steps: int  # optimizer steps of a method, warm-up and all stages counted
+    batch_size: int
+    accumulation: int
+    learning_rate: float
+    n_latents: int  # CODI's
+    gamma: float  # CODI's weight of the distillation
+    latents_per_step: int  # of the curriculum
+    stages: int  # of the curriculum, the last one not counted
+    last_stage: float  # share of a curriculum's steps for its last stage
+    mixing: float  # share of rows from earlier stages
+    context: int  # longest row, in tokens
+
+
+@dataclass(frozen=True)
 class Profile:
     """One row of the table: a name, the random seeds, and the settings by topic."""
 
     name: str
     seeds: tuple[int, ...]
     answer: AnswerSettings
+    latent: LatentSettings
 
 
 _CPU = AnswerSettings(
@@ -85,6 +108,24 @@ _CPU = AnswerSettings(
     n_explain=40,
 )
 
+_STUDY_LATENT = LatentSettings(
+    base="think-narrow",
+    task="clock",
+    train_rows=60_000,
+    eval_rows=500,
+    steps=3000,
+    batch_size=64,
+    accumulation=1,
+    learning_rate=1e-3,
+    n_latents=6,
+    gamma=20.0,
+    latents_per_step=1,
+    stages=5,
+    last_stage=0.4,
+    mixing=0.0,
+    context=384,
+)
+
 PROFILES: dict[str, Profile] = {
     "smoke": Profile(
         "smoke",
@@ -93,8 +134,13 @@ PROFILES: dict[str, Profile] = {
             _CPU, max_train_rows=48, max_eval_rows=24, max_extra_rows=48, max_steps=3,
             n_explain=4,
         ),
+        dataclasses.replace(
+            _STUDY_LATENT, train_rows=64, eval_rows=20, steps=14, batch_size=4
+        ),
     ),
-    "cpu": Profile("cpu", (0,), _CPU),
+    "cpu": Profile(
+        "cpu", (0,), _CPU, dataclasses.replace(_STUDY_LATENT, steps=600)
+    ),
     "gpu": Profile(
         "gpu",
         (0,),
@@ -124,17 +170,36 @@ PROFILES: dict[str, Profile] = {
             max_steps=-1,
             n_explain=64,
         ),
+        # CODI's for GPT-2, as published, with 3 of its 40 epochs.
+        LatentSettings(
+            base="openai-community/gpt2",
+            task="gsm8k_aug",
+            train_rows=385_620,
+            eval_rows=1319,
+            steps=9000,
+            batch_size=64,
+            accumulation=2,
+            learning_rate=3e-3,
+            n_latents=6,
+            gamma=1.0,
+            latents_per_step=2,
+            stages=3,
+            last_stage=0.4,
+            mixing=0.0,
+            context=256,
+        ),
     ),
-    "study": Profile("study", (0, 1, 2), _CPU),
+    "study": Profile("study", (0, 1, 2), _CPU, _STUDY_LATENT),
 }  # fmt: skip
 
 
-def load_profile(name: str, **overrides: Any) -> Profile:
-    """The profile called `name`, with single answer settings replaced.
+def load_profile(name: str, topic: str = "answer", **overrides: Any) -> Profile:
+    """The profile called `name`, with single settings of one topic replaced.
 
     Args:
         name: one of "smoke", "cpu", "gpu", "study".
-        overrides: fields of `AnswerSettings`, e.g. `base="path/to/model"`; values
+        topic: "answer" or "latent".
+        overrides: fields of the topic's settings, e.g. `base="path/to/model"`; values
             of None leave the profile's own.
 
     Raises:
@@ -145,8 +210,13 @@ def load_profile(name: str, **overrides: Any) -> Profile:
         raise ValueError(
             f"PROFILE {name!r} does not exist: choose one of {', '.join(PROFILES)}."
         )
+    if topic not in TOPICS:
+        raise ValueError(
+            f"there are no settings of {topic!r}: choose one of {', '.join(TOPICS)}."
+        )
     profile = PROFILES[name]
-    kinds = {f.name: f.type for f in dataclasses.fields(AnswerSettings)}
+    settings = getattr(profile, topic)
+    kinds = {f.name: f.type for f in dataclasses.fields(settings)}
     changes = {}
     for key, value in overrides.items():
         if key not in kinds:
@@ -156,7 +226,7 @@ def load_profile(name: str, **overrides: Any) -> Profile:
         if value is not None:
             changes[key] = _checked(key, value, kinds[key])
     return dataclasses.replace(
-        profile, answer=dataclasses.replace(profile.answer, **changes)
+        profile, **{topic: dataclasses.replace(settings, **changes)}
     )
 
 
@@ -171,8 +241,10 @@ _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
 _POSITIVE = {
     "max_tokens", "lora_r", "lora_alpha", "learning_rate", "epochs", "batch_size",
     "accumulation", "max_train_rows", "max_eval_rows", "max_extra_rows", "n_explain",
+    "train_rows", "eval_rows", "steps", "context",
 }  # fmt: skip
-_SHARES = {"lora_dropout", "answer_weight"}
+_NOT_NEGATIVE = {"n_latents", "gamma", "latents_per_step", "stages"}
+_SHARES = {"lora_dropout", "answer_weight", "last_stage", "mixing"}
 
 
 def _checked(key: str, value: Any, annotation: str) -> Any:
@@ -186,6 +258,8 @@ def _checked(key: str, value: Any, annotation: str) -> Any:
         raise ValueError(f"{key} must be {said}, not {value!r}.")
     if key in _POSITIVE and not value > 0:
         raise ValueError(f"{key} must be greater than 0, not {value!r}.")
+    if key in _NOT_NEGATIVE and not value >= 0:
+        raise ValueError(f"{key} must be 0 or more, not {value!r}.")
     if key in _SHARES and not 0 <= value <= 1:
         raise ValueError(f"{key} must lie between 0 and 1, not {value!r}.")
     if key == "max_steps" and value != -1 and value < 1:

@@ -4,7 +4,13 @@ import dataclasses
 
 import pytest
 
-from lrkit.profiles import LORA_TARGETS, PROFILES, AnswerSettings, load_profile
+from lrkit.profiles import (
+    LORA_TARGETS,
+    PROFILES,
+    AnswerSettings,
+    LatentSettings,
+    load_profile,
+)
 
 FIELDS = [f.name for f in dataclasses.fields(AnswerSettings)]
 
@@ -16,10 +22,11 @@ def test_every_profile_loads_as_the_table_has_it(name):
     assert profile.seeds and len(set(profile.seeds)) == len(profile.seeds)
 
 
+@pytest.mark.parametrize("topic", ["answer", "latent"])
 @pytest.mark.parametrize("name", PROFILES)
-def test_a_profile_accepts_its_own_values(name):
-    own = dataclasses.asdict(load_profile(name).answer)
-    assert load_profile(name, **own) == load_profile(name)
+def test_a_profile_accepts_its_own_values(name, topic):
+    own = dataclasses.asdict(getattr(load_profile(name), topic))
+    assert load_profile(name, topic, **own) == load_profile(name)
 
 
 @pytest.mark.parametrize("name", ["CPU", "", "large"])
@@ -68,6 +75,47 @@ def test_a_value_that_its_setting_cannot_have_is_refused(key, value, expected):
         ) as refusal:
             load_profile(name, **{key: value})
         assert expected in str(refusal.value) and repr(value) in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("n_latents", -1, "0 or more"),
+        ("gamma", -0.5, "0 or more"),
+        ("gamma", float("nan"), "0 or more"),
+        ("stages", 1.5, "a whole number"),
+        ("last_stage", 1.2, "between 0 and 1"),
+        ("steps", 0, "greater than 0"),
+        ("task", 3, "a text"),
+    ],
+)
+def test_a_latent_value_that_cannot_be_is_refused(key, value, expected):
+    with pytest.raises(ValueError, match=f"{key} must") as refusal:
+        load_profile("cpu", "latent", **{key: value})
+    assert expected in str(refusal.value)
+
+
+def test_a_topic_has_its_own_settings_and_leaves_the_others():
+    changed = load_profile("cpu", "latent", steps=7)
+    assert changed.latent.steps == 7 and changed.answer == PROFILES["cpu"].answer
+    with pytest.raises(ValueError, match="no setting 'prompt': choose among base, t"):
+        load_profile("cpu", "latent", prompt="short")
+    with pytest.raises(ValueError, match="'latents': choose one of answer, latent"):
+        load_profile("cpu", "latents")
+
+
+def test_the_latent_sizes_of_the_embedded_profiles_are_those_of_the_study_or_less():
+    study = load_profile("study").latent
+    sizes = {"train_rows", "eval_rows", "steps", "batch_size"}
+    for name in ("smoke", "cpu"):
+        mine = load_profile(name).latent
+        differing = {
+            f.name
+            for f in dataclasses.fields(LatentSettings)
+            if getattr(mine, f.name) != getattr(study, f.name)
+        }
+        assert differing <= sizes
+        assert all(getattr(mine, k) <= getattr(study, k) for k in differing)
 
 
 def test_one_setting_changes_and_the_table_does_not():

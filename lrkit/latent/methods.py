@@ -7,6 +7,7 @@ in `chain_rows`, `curriculum` and `codi`; how a run goes is in `training`.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -22,6 +23,8 @@ from lrkit.latent.curriculum import Curriculum
 from lrkit.latent.slots import SlotModel
 from lrkit.latent.solvers import SlotSolver
 from lrkit.latent.training import MakeRow, RowCollator, RunSettings, run, trainer_for
+
+LOG = "log.json"
 
 
 @dataclass(frozen=True)
@@ -78,14 +81,22 @@ class Training:
     def train(
         self, model: SlotModel, make: MakeRow, settings: RunSettings, name: str
     ) -> None:
-        """One plain run."""
+        """One plain run; its log is kept beside its checkpoints."""
         collator = RowCollator.of(model, self.tokenizer.pad_token_id)
-        run(
-            trainer_for(
-                model, self.problems, make, collator, settings, self.folder / name,
-                self.seed,
-            )
+        trainer = trainer_for(
+            model, self.problems, make, collator, settings, self.folder / name,
+            self.seed,
         )  # fmt: skip
+        self.keep(name, run(trainer))
+
+    def keep(self, name: str, log: Sequence[dict]) -> None:
+        """Write the log of a run where `logs` finds it."""
+        (self.folder / name / LOG).write_text(json.dumps(log, indent=1) + "\n")
+
+    def logs(self) -> dict[str, list[dict]]:
+        """The logs of the runs that have ended, in their order."""
+        files = sorted(self.folder.glob(f"*/{LOG}"), key=lambda f: f.stat().st_mtime)
+        return {file.parent.name: json.loads(file.read_text()) for file in files}
 
 
 def cot(training: Training) -> SlotSolver:
@@ -128,6 +139,17 @@ def _staged(schedule: Curriculum, rows: ChainRows, stage: int, problem, rng):
     return schedule.row(rows, problem, stage, rng)
 
 
+def at_once(training: Training) -> SlotSolver:
+    """COCONUT without its curriculum: all steps are gone from the first row on."""
+    settings = training.settings
+    n = settings.curriculum.n_latents(settings.curriculum.last)
+    model = training.wrapped()
+    rows = training.rows(model)
+    make = lambda p, _: rows.latent(p, n)  # noqa: E731
+    training.train(model, make, settings.run, "at-once")
+    return SlotSolver(model, rows, n)
+
+
 def codi(training: Training, guard: GuardSettings | None = None) -> SlotSolver:
     """CODI, under the guard: it is known to diverge."""
     settings = training.settings
@@ -147,7 +169,9 @@ def codi(training: Training, guard: GuardSettings | None = None) -> SlotSolver:
         trainer.args.save_total_limit = None  # the guard deletes what is too old
         return trainer
 
-    model = guarded_train(make_trainer, guard or GuardSettings()).model
+    trainer = guarded_train(make_trainer, guard or GuardSettings())
+    training.keep("codi", trainer.state.log_history)
+    model = trainer.model
     return SlotSolver(model, training.rows(model), settings.n_latents)
 
 
@@ -157,5 +181,6 @@ METHODS: dict[str, Callable[[Training], SlotSolver]] = {
     "pause": partial(by_curriculum, filler="pause"),
     "step dropping": partial(by_curriculum, filler="nothing"),
     "COCONUT": partial(by_curriculum, filler="latent"),
+    "COCONUT at once": at_once,
     "CODI": codi,
 }

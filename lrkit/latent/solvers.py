@@ -110,6 +110,17 @@ class SlotSolver:
             found |= zip(batch, self._batch([asked[i] for i in batch]), strict=True)
         return [found[i] for i in range(len(asked))]
 
+    def decode(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        """[batch, columns + written] token ids of one batch."""
+        tokenizer = self.rows.tokenizer
+        return self.model.generate(
+            **inputs,
+            max_new_tokens=self.max_new_tokens,
+            do_sample=False,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+
     @torch.inference_mode()
     def _batch(self, asked: list[SlotRow]) -> Iterator[Solution]:
         began = time.perf_counter()
@@ -118,13 +129,7 @@ class SlotSolver:
             asked = [paused(row, self.rows.pause) for row in asked]
         inputs = collate(asked, model.id_of(SLOT), tokenizer.pad_token_id)
         inputs = {k: v.to(model.device) for k, v in inputs.items() if k != "labels"}
-        new = model.generate(
-            **inputs,
-            max_new_tokens=self.max_new_tokens,
-            do_sample=False,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-        )[:, inputs["input_ids"].shape[1] :].tolist()
+        new = self.decode(inputs)[:, inputs["input_ids"].shape[1] :].tolist()
         seconds = (time.perf_counter() - began) / len(asked)
         blocks, head = parameter_counts(model)
         for row, ids in zip(asked, new, strict=True):

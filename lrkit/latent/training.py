@@ -18,9 +18,11 @@ from transformers import (
     PrinterCallback,
     Trainer,
     TrainerCallback,
+    TrainerState,
     TrainingArguments,
     set_seed,
 )
+from transformers.trainer import TRAINER_STATE_NAME
 
 from lrkit.checkpoints import last_checkpoint
 from lrkit.data.problems import Problem
@@ -160,7 +162,16 @@ def trainer_for(
 
 
 def run(trainer: Trainer) -> list[dict]:
-    """Train, from the last checkpoint where there is one; the trainer's log."""
-    folder = Path(trainer.args.output_dir)
-    trainer.train(resume_from_checkpoint=last_checkpoint(folder))
+    """Train, from the last checkpoint where there is one; the trainer's log.
+
+    A run whose last checkpoint is that of its last step is only loaded: Trainer would
+    take one step more.
+    """
+    checkpoint = last_checkpoint(Path(trainer.args.output_dir))
+    if checkpoint is not None:
+        state = TrainerState.load_from_json(Path(checkpoint) / TRAINER_STATE_NAME)
+        if state.global_step >= trainer.args.max_steps:
+            trainer._load_from_checkpoint(checkpoint)
+            return state.log_history
+    trainer.train(resume_from_checkpoint=checkpoint)
     return trainer.state.log_history

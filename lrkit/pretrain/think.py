@@ -50,7 +50,7 @@ SHAPES = {
     shape.name: shape
     for shape in (
         Shape("think-narrow", 3, 128, 4, 2, 320, RunSettings(4000, 64, 1, 3e-3)),
-        Shape("think-wide", 6, 256, 8, 4, 640, RunSettings(4000, 64, 1, 2e-3)),
+        Shape("think-wide", 6, 256, 8, 4, 640, RunSettings(2500, 64, 1, 2e-3)),
     )
 }
 

@@ -1,0 +1,167 @@
+"""A trained solver for a method, settings and random seed: made once, found again.
+
+Whoever asks with the same settings gets the same weights; a change of the settings, of
+the base's weights or of the code gives others. A run that was killed goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from itertools import islice
+from pathlib import Path
+
+import torch
+from filelock import FileLock
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from lrkit.cache import fingerprint, run_folder
+from lrkit.data.problems import TASKS, Problem, problems, stream
+from lrkit.latent.chain_rows import ChainRows
+from lrkit.latent.codi import CodiModel
+from lrkit.latent.curriculum import Curriculum
+from lrkit.latent.methods import METHODS, MethodSettings, Training
+from lrkit.latent.slots import SlotModel
+from lrkit.latent.solvers import SlotSolver
+from lrkit.latent.training import RunSettings
+from lrkit.models import device, load_tokenizer, model_path
+from lrkit.profiles import LatentSettings
+
+# The code that trained weights depend on; what only evaluates them is not among it.
+MODULES = (
+    "lrkit.guard",
+    "lrkit.data.clock",
+    "lrkit.data.word_problems",
+    "lrkit.data.problems",
+    "lrkit.latent.chain_rows",
+    "lrkit.latent.codi",
+    "lrkit.latent.curriculum",
+    "lrkit.latent.layout",
+    "lrkit.latent.maps",
+    "lrkit.latent.methods",
+    "lrkit.latent.passes",
+    "lrkit.latent.slot_config",
+    "lrkit.latent.slots",
+    "lrkit.latent.training",
+)
+SPLITS = ("validation", "test", "longer", "templates", "larger")
+TRAIN_SEED, EVAL_SEED = 1000, 0
+MODEL, SOLVER = "model", "solver.json"
+
+
+def method_settings(settings: LatentSettings) -> MethodSettings:
+    """The settings of a profile as the methods take them."""
+    return MethodSettings(
+        run=RunSettings(
+            steps=settings.steps,
+            batch_size=settings.batch_size,
+            accumulation=settings.accumulation,
+            learning_rate=settings.learning_rate,
+        ),
+        n_latents=settings.n_latents,
+        gamma=settings.gamma,
+        curriculum=Curriculum(
+            settings.latents_per_step, settings.stages, settings.mixing
+        ),
+        last_stage=settings.last_stage,
+        context=settings.context,
+    )
+
+
+def _known_task(settings: LatentSettings) -> None:
+    if settings.task not in TASKS:
+        raise ValueError(
+            f"problems of {settings.task!r} are not generated: read them with "
+            "lrkit.data.gsm and pass them."
+        )
+
+
+def training_problems(settings: LatentSettings, seed: int) -> list[Problem]:
+    """What a method is trained on; other problems for another random seed."""
+    _known_task(settings)
+    endless = stream(settings.task, "train", TRAIN_SEED + seed)
+    return list(islice(endless, settings.train_rows))
+
+
+def evaluation_problems(settings: LatentSettings, split: str) -> list[Problem]:
+    """The problems of one split, the same for every method and random seed."""
+    _known_task(settings)
+    return problems(settings.task, split, settings.eval_rows, EVAL_SEED)
+
+
+def load_base(settings: LatentSettings) -> PreTrainedModel:
+    """The base in float32, as training in full needs it."""
+    base = AutoModelForCausalLM.from_pretrained(
+        model_path(settings.base),
+        dtype=torch.float32,
+        use_safetensors=True,
+        trust_remote_code=False,
+    )
+    return base.to(device())
+
+
+def run_key(
+    settings: LatentSettings, method: str, seed: int, given: list[Problem] | None = None
+) -> str:
+    """Fingerprint of one run: code, settings, base weights, problems given by hand."""
+    weights = Path(model_path(settings.base)) / "model.safetensors"
+    params = {"settings": settings, "method": method, "seed": seed}
+    params["problems"] = [p.id + p.question for p in given or []]
+    return fingerprint(params, MODULES, [weights] if weights.is_file() else [])
+
+
+def trained(
+    settings: LatentSettings,
+    method: str,
+    seed: int = 0,
+    given: list[Problem] | None = None,
+) -> tuple[SlotSolver, dict[str, list[dict]]]:
+    """A method's solver, trained now or found, and the logs of its runs by name.
+
+    Args:
+        settings: of a profile, see `lrkit.profiles.LatentSettings`.
+        method: one of `lrkit.latent.methods.METHODS`.
+        seed: random seed of training problems, rows and map.
+        given: problems to train on; None: generated ones of the task.
+
+    Raises:
+        ValueError: for an unknown method, or a task that is not generated.
+    """
+    if method not in METHODS:
+        known = ", ".join(METHODS)
+        raise ValueError(f"there is no method {method!r}: choose one of {known}.")
+    problems = training_problems(settings, seed) if given is None else given
+    folder = run_folder("latent", run_key(settings, method, seed, given))
+    training = Training(
+        load_base=lambda: load_base(settings),
+        tokenizer=load_tokenizer(settings.base),
+        problems=problems,
+        settings=method_settings(settings),
+        folder=folder,
+        seed=seed,
+    )
+    with FileLock(f"{folder}.lock"):  # two notebooks may ask at the same time
+        if not (folder / SOLVER).is_file():
+            _save(METHODS[method](training), folder)
+            for checkpoint in folder.glob("*/checkpoint-*"):
+                shutil.rmtree(checkpoint)
+    return _load(training), training.logs()
+
+
+def _save(solver: SlotSolver, folder: Path) -> None:
+    """The solver's file is written last: without it the training is not done."""
+    solver.model.save_pretrained(folder / MODEL)
+    about = {
+        name: getattr(solver, name) for name in ("n_latents", "writes_chain", "pause")
+    }
+    (folder / SOLVER).write_text(json.dumps(about) + "\n")
+
+
+def _load(training: Training) -> SlotSolver:
+    folder = training.folder
+    config = json.loads((folder / MODEL / "config.json").read_text())
+    kinds = {kind.config_class.model_type: kind for kind in (SlotModel, CodiModel)}
+    kind = kinds[config["model_type"]]
+    model = kind.from_pretrained(folder / MODEL, dtype=torch.float32).to(device())
+    rows = ChainRows.of(model, training.tokenizer, training.settings.context)
+    return SlotSolver(model, rows, **json.loads((folder / SOLVER).read_text()))

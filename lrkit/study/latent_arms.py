@@ -1,0 +1,178 @@
+"""The recorded experiment of the latent half: methods x random seeds, one task.
+
+`make study` trains every arm with every random seed of the `study` profile from the
+same base, with the same number of optimizer steps, and answers the same problems in and
+out of distribution. A run appends one row to `results/latent_arms.csv`; its answers
+and its controls lie in `results/latent_arms/`. Rows that are there are skipped, and a
+killed run goes on from its last checkpoint.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import resource
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+import transformers
+
+from lrkit.latent.solvers import SlotSolver
+from lrkit.latent.trained import SPLITS, evaluation_problems, run_key, trained
+from lrkit.paths import results_dir
+from lrkit.profiles import LatentSettings, Profile
+from lrkit.study.answer_arms import append_row, done, slug, study_arguments
+from lrkit.study.latent_controls import controls, diversity
+from lrkit.study.scoreboard import evaluate
+
+TABLE = "latent_arms.csv"
+
+
+@dataclass(frozen=True)
+class LatentArm:
+    """One arm: a method, and what is set otherwise than in the profile."""
+
+    method: str
+    changes: dict[str, Any] = field(default_factory=dict)
+
+
+ARMS: dict[str, LatentArm] = {
+    name: LatentArm(name)
+    for name in ("CoT", "No-CoT", "pause", "step dropping", "COCONUT", "CODI")
+} | {
+    "COCONUT at once": LatentArm("COCONUT at once"),
+    "CODI, no distillation": LatentArm("CODI", {"gamma": 0.0}),
+    "CODI, no latents": LatentArm("CODI", {"n_latents": 0}),
+    "CODI, 24 latents": LatentArm("CODI", {"n_latents": 24}),
+}
+MAIN = tuple(ARMS)[:6]
+OTHER_NUMBERS = (0, 1, 2, 3, 4, 5, 6, 8, 12)
+
+
+def settings_of(profile: Profile, arm: str) -> LatentSettings:
+    """The profile's settings, with the changes of an arm."""
+    return replace(profile.latent, **ARMS[arm].changes)
+
+
+def solver_of(profile: Profile, arm: str, seed: int = 0) -> SlotSolver:
+    """The solver of one arm and random seed: trained now, or found as trained."""
+    return trained(settings_of(profile, arm), ARMS[arm].method, seed)[0]
+
+
+def answers(
+    solver: SlotSolver, settings: LatentSettings, splits: tuple[str, ...] = SPLITS
+) -> pd.DataFrame:
+    """Rows of `evaluate` on all splits."""
+    return pd.concat(
+        [evaluate(solver, evaluation_problems(settings, s)) for s in splits],
+        ignore_index=True,
+    )
+
+
+def control_answers(solver: SlotSolver, settings: LatentSettings) -> pd.DataFrame:
+    """Rows of `evaluate` on validation under every control, column `control`.
+
+    Validation, because numbers of latents are tried that nobody trained: what one
+    learns here may change a method, and the test set is for the end.
+    """
+    problems = evaluation_problems(settings, "validation")
+    found = controls(solver, OTHER_NUMBERS)
+    parts = [
+        evaluate(other, problems).assign(control=name) for name, other in found.items()
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def run_one(profile: Profile, arm: str, seed: int, out: Path) -> dict:
+    """Train and evaluate one (arm, random seed); writes its answers and controls."""
+    settings = settings_of(profile, arm)
+    start = time.time()
+    solver, logs = trained(settings, ARMS[arm].method, seed)
+    seconds = sum(log[-1].get("train_runtime", 0.0) for log in logs.values())
+    train_seconds = max(seconds, time.time() - start)
+    scored = answers(solver, settings)
+    folder = out / "latent_arms"
+    folder.mkdir(parents=True, exist_ok=True)
+    name = f"{slug(arm)}-{seed}"
+    columns = ["id", "split", "n_steps", "answer", "correct", *COSTS]
+    scored[columns].to_csv(
+        folder / f"{name}.csv", index=False, float_format="%.5g", lineterminator="\n"
+    )
+    row = {"arm": arm, "seed": seed, "steps": settings.steps}
+    for split, part in scored.groupby("split", sort=False):
+        row[f"accuracy_{split}"] = round(float(part["correct"].mean()), 4)
+    if solver.n_latents:
+        tried = control_answers(solver, settings)
+        tried[["id", "control", "n_steps", "answer", "correct"]].to_csv(
+            folder / f"{name}-controls.csv", index=False, lineterminator="\n"
+        )
+        if not solver.pause:
+            facts = diversity(solver, evaluation_problems(settings, "validation"))
+            facts.to_csv(
+                folder / f"{name}-latents.csv",
+                index=False,
+                float_format="%.5g",
+                lineterminator="\n",
+            )
+    curve = {
+        stage: [[r["step"], round(r["loss"], 4)] for r in log if "loss" in r]
+        for stage, log in logs.items()
+    }
+    (folder / f"{name}-loss.json").write_text(json.dumps(curve) + "\n")
+    return row | {
+        "restorations": sum("restoration" in r for log in logs.values() for r in log),
+        "train_seconds": round(train_seconds, 1),
+        "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "key": run_key(settings, ARMS[arm].method, seed),
+        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, CPU",
+        "versions": json.dumps(
+            {"torch": torch.__version__, "transformers": transformers.__version__}
+        ),
+    }
+
+
+COSTS = ("text_tokens", "latent_steps", "passes", "positions", "flops", "seconds")
+
+
+def recorded(kind: str = "") -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The recorded experiment: a row per run, and all answers with `arm` and `seed`.
+
+    Args:
+        kind: "" the answers; "controls", "latents": the other tables of the runs that
+            have them.
+    """
+    runs = pd.read_csv(results_dir() / TABLE)
+    parts = []
+    for run in runs.to_dict("records"):
+        name = f"{slug(run['arm'])}-{run['seed']}" + (f"-{kind}" if kind else "")
+        file = results_dir() / "latent_arms" / f"{name}.csv"
+        if file.is_file():
+            parts.append(
+                pd.read_csv(file, dtype={"answer": str}).assign(
+                    arm=run["arm"], seed=run["seed"]
+                )
+            )
+    return runs, pd.concat(parts, ignore_index=True)
+
+
+def main() -> None:
+    """The command line of this part of `make study`."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--arms", nargs="*", default=list(ARMS))
+    args, profile, out, seeds = study_arguments(parser)
+    path = out / TABLE
+    todo = [(a, s) for s in seeds for a in args.arms if (a, s) not in done(path)]
+    for n, (arm, seed) in enumerate(todo, 1):
+        print(f"[{n}/{len(todo)}] {arm}, random seed {seed}", flush=True)
+        row = run_one(profile, arm, seed, out)
+        append_row(path, row)
+        print(f"    {row}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
