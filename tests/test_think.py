@@ -51,7 +51,7 @@ def test_the_recipe_leaves_a_base_and_a_card_of_what_it_measured(tmp_path, monke
     monkeypatch.setattr(think, "chain_accuracy", lambda *_: {"clock": {"longer": 0.25}})
     shape = replace(SHAPES["think-narrow"], run=RunSettings(3, 16, warmup=0))
     facts = think.pretrain(shape, tmp_path / "out", tmp_path / "work", max_steps=2)
-    assert facts["rows"] == 2 * 64 and facts["loss_curve"] is not None
+    assert facts["rows"] == 2 * 64 and facts["tasks"] == ["clock"] and facts["loss_curve"] is not None
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
     assert model.config.vocab_size == len(tokenizer) == think.VOCAB

@@ -1,10 +1,10 @@
 """Clock arithmetic: a digit, then plus, minus or times a digit, modulo n, in words.
 
-"A clock with 10 hours shows 7. It goes 5 hours forward. Then the hour is multiplied by
-3. What does it show?" has the steps <<7+5=2>> <<2*3=6>>. Hours count from 0. As plus
-and times do not commute, the order of the sentences matters. The numbers are small, so
-that a small model can learn each step by heart, and what is left to learn is to take
-them one after another.
+"A clock of 10 hours shows 7. Go 5 forward. Then times 3. What does it show?" has the
+steps <<7+5=2>> <<2*3=6>>. Hours count from 0. As plus and times do not commute, the
+order of the sentences matters. The numbers are small, so that a small model can learn
+each step by heart, and what is left to learn is to take them one after another. The
+sentences are short, so that the time of a training goes into that.
 
 Here is how one problem is made and told; `lrkit.data.problems` deals them to splits.
 All numbers are digits, never words. Every word of the held-out sentences occurs in the
@@ -21,59 +21,53 @@ from typing import Any
 OPERATIONS = ("+", "-", "*")
 SENTENCES: dict[str, tuple[str, ...]] = {
     "start": (
-        "A clock with {n} hours shows {k}.",
-        "A clock has {n} hours. It shows {k}.",
-        "It is {k} on a clock with {n} hours.",
-        "The hand of a clock with {n} hours is at {k}.",
-        "A clock counts {n} hours and is now at {k}.",
+        "A clock of {n} hours shows {k}.",
+        "A clock has {n} hours and is at {k}.",
+        "It is {k} on a clock of {n} hours.",
     ),
     "+": (
-        "It goes {k} {hours} forward.",
-        "The hand moves {k} {hours} ahead.",
-        "Then {k} is added to the hour.",
-        "It is turned forward by {k} {hours}.",
-        "Now the clock is set {k} {hours} later.",
+        "Go {k} forward.",
+        "Then {k} ahead.",
+        "Now it is {k} later.",
+        "Then {k} are added.",
     ),
     "-": (
-        "It goes {k} {hours} back.",
-        "The hand moves back by {k} {hours}.",
-        "Then {k} is taken from the hour.",
-        "It is turned back {k} {hours}.",
-        "Now the clock is set {k} {hours} earlier.",
+        "Go {k} back.",
+        "Then it is {k} earlier.",
+        "Now {k} back.",
+        "Then {k} are taken.",
     ),
     "*": (
-        "Then the hour is multiplied by {k}.",
-        "The hand goes to {k} times the hour.",
-        "It is set to {k} times what it shows.",
-        "Now what the clock shows is multiplied by {k}.",
+        "Then times {k}.",
+        "Now {k} times it.",
+        "It is multiplied by {k}.",
     ),
     "question": (
+        "Which hour is it?",
         "What does it show?",
-        "Which hour does the clock show now?",
-        "Where is the hand now?",
-        "What hour is it in the end?",
+        "The hour now?",
     ),
 }
 HELD_OUT: dict[str, tuple[str, ...]] = {
     "start": (
-        "The hand of a clock is at {k}. It has {n} hours.",
-        "On a clock with {n} hours it is now {k}.",
+        "It is at {k}, a clock of {n} hours.",
+        "The clock shows {k} and has {n} hours.",
     ),
     "+": (
-        "Then the hand is turned {k} {hours} ahead.",
-        "The clock moves forward by {k} {hours}.",
+        "Now {k} forward.",
+        "Then go {k} later.",
     ),
     "-": (
-        "Then the hand goes back by {k} {hours}.",
-        "The clock is turned {k} {hours} back.",
+        "Then {k} back.",
+        "Now it is {k} earlier.",
     ),
     "*": (
-        "The clock is set to {k} times the hour.",
-        "Then what it shows is multiplied by {k}.",
+        "Then multiplied by {k}.",
+        "Now times {k}.",
     ),
     "question": (
-        "Which hour is it now?",
-        "What does the clock show in the end?",
+        "What hour is it now?",
+        "Which hour does it show?",
     ),
 }
 
@@ -143,7 +137,7 @@ def question(
     told = [("start", made["start"]), *made["operations"], ("question", None)]
     templates = [rng.choice(bank[slot]) for slot, _ in told]
     sentences = [
-        template.format(n=made["n_hours"], k=k, hours="hour" if k == 1 else "hours")
+        template.format(n=made["n_hours"], k=k)
         for template, (_, k) in zip(templates, told, strict=True)
     ]
     return " ".join(sentences), {"templates": templates}

@@ -1,0 +1,94 @@
+"""The figure of the latent bench, in the style of `lrkit.plots`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+
+from lrkit.plots import BLUE, ORANGE
+
+STYLES = {"lrkit": (BLUE, "o"), "all again": (ORANGE, "s")}
+
+
+def latent_speed(results: Mapping) -> Figure:
+    """A row a case: ratios at one number of latents, and times over their number.
+
+    Args:
+        results: what `python -m lrkit.study.bench.latent` wrote.
+
+    Whiskers go from the least to the greatest repeat. Black strokes are what the
+    numbers of computed positions alone would give; lines are least squares through the
+    medians.
+    """
+    cases = [case for case in results["cases"] if "skipped" not in case]
+    n = max(len(cases), 1)
+    fig, axes = plt.subplots(
+        n, 3, figsize=(11.6, 0.9 + 3.5 * n), dpi=110, layout="constrained",
+        squeeze=False, width_ratios=(1.05, 1, 1),
+    )  # fmt: skip
+    for ax in axes.flat:
+        ax.spines[["top", "right"]].set_visible(False)
+    for case, (ratios, training, inference) in zip(cases, axes, strict=False):
+        _ratios(ratios, case)
+        for ax, task in ((training, "training"), (inference, "inference")):
+            _growth(ax, [row for row in case["growth"] if row["task"] == task])
+    where = f"{results['device']}, threads: {results['threads']}"
+    fig.suptitle(f"The same model on both sides of every ratio ({where})")
+    return fig
+
+
+def _ratios(ax, case: Mapping) -> None:
+    """How many times faster the package is than each other way."""
+    rows = case["comparisons"]
+    for y, row in enumerate(rows):
+        ax.plot([row["min"], row["max"]], [y, y], color=BLUE, lw=2)
+        ax.plot(row["median"], y, "o", color=BLUE, ms=6)
+        ax.plot(row["by_positions"], y, "|", color="black", ms=12)
+        ax.annotate(
+            f"{row['median']:.1f}", (row["median"], y), xytext=(0, 7),
+            textcoords="offset points", ha="center", fontsize=8,
+        )  # fmt: skip
+    names = [f"{r['task']}, rows: {r['rows']}\n{r['slower']}" for r in rows]
+    ax.set_yticks(range(len(rows)), names, fontsize=8)
+    ax.set_ylim(len(rows) - 0.5, -1.4)  # room for the legend
+    ax.set_xlim(left=0)
+    ax.plot([], [], "o", color=BLUE, label="measured")
+    ax.plot([], [], "|", color="black", ms=10, ls="", label="by positions")
+    ax.legend(frameon=False, fontsize=8, loc="upper center", ncols=2)
+    latents = rows[0]["n_latents"] if rows else ""
+    ax.set(
+        xlabel="times as fast as this way", title=f"{case['case']}: {latents} latents"
+    )
+
+
+def _growth(ax, rows: list[Mapping]) -> None:
+    """Seconds over the number of latents, with a straight line."""
+    for row in rows:
+        color, marker = STYLES[row["way"]]
+        x, seconds = np.array(row["n_latents"]), row["seconds"]
+        medians = np.array([s["median"] for s in seconds])
+        whiskers = [
+            medians - [s["min"] for s in seconds],
+            [s["max"] for s in seconds] - medians,
+        ]
+        slope, start = row["seconds_per_latent"], row["seconds_at_none"]
+        ends = np.array([0, x[-1]])
+        ax.plot(ends, start + slope * ends, color=color, lw=1, ls="--")
+        ax.errorbar(
+            x, medians, yerr=whiskers, color=color, marker=marker, ls="", ms=5,
+            capsize=2, label=f"{row['way']}: {_said(slope)} a latent",
+        )  # fmt: skip
+    ax.set(xlabel="latents", xlim=(0, None))
+    if rows:
+        ax.set_ylim(0, 1.3 * ax.get_ylim()[1])  # room for the legend
+        ax.legend(frameon=False, fontsize=8, loc="upper left")
+        unit = "step" if rows[0]["task"] == "training" else "batch"
+        title = f"{rows[0]['task']}, rows: {rows[0]['rows']}".capitalize()
+        ax.set(ylabel=f"seconds per {unit}", title=title)
+
+
+def _said(seconds: float) -> str:
+    return f"{1000 * seconds:.3g} ms" if abs(seconds) < 1 else f"{seconds:.3g} s"

@@ -1,0 +1,137 @@
+"""Laws of the trained solvers: made once, found again, never mistaken."""
+
+import dataclasses
+
+import pytest
+import torch
+from latent_models import problem, tiny_llama
+
+from lrkit.latent import trained as module
+from lrkit.latent.codi import CodiModel
+from lrkit.latent.methods import METHODS
+from lrkit.latent.trained import (
+    evaluation_problems,
+    method_settings,
+    run_key,
+    trained,
+    training_problems,
+)
+from lrkit.profiles import load_profile
+
+GIVEN = [problem(k) for k in (1, 2, 3)]
+
+
+@pytest.fixture
+def settings(chatml, tmp_path, monkeypatch):
+    """A tiny base in a folder, and runs that are kept in another."""
+    tiny_llama(len(chatml)).save_pretrained(tmp_path / "base")
+    chatml.save_pretrained(tmp_path / "base")
+
+    def folder(name, key):
+        path = tmp_path / "runs" / f"{name}-{key}"
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    monkeypatch.setattr(module, "run_folder", folder)
+    return load_profile(
+        "smoke", "latent", base=str(tmp_path / "base"), steps=8, batch_size=2,
+        n_latents=2, stages=2, context=256,
+    ).latent  # fmt: skip
+
+
+@pytest.mark.parametrize("method", ["CoT", "No-CoT", "pause", "COCONUT", "CODI"])
+def test_what_is_found_again_answers_as_what_was_trained(method, settings, monkeypatch):
+    first, logs = trained(settings, method, 0, GIVEN)
+    expected = [s.text for s in first.solve([p.question for p in GIVEN])]
+    monkeypatch.setitem(METHODS, method, None)  # a second training would fail
+    again, found = trained(settings, method, 0, GIVEN)
+    assert [s.text for s in again.solve([p.question for p in GIVEN])] == expected
+    ours, theirs = first.model.state_dict(), again.model.state_dict()
+    assert all(torch.equal(ours[k], theirs[k]) for k in ours)
+    assert isinstance(again.model, CodiModel) == (method == "CODI")
+    assert (again.n_latents, again.writes_chain, again.pause) == (
+        first.n_latents, first.writes_chain, first.pause,
+    )  # fmt: skip
+    assert found == logs and all(log[-1]["train_loss"] > 0 for log in logs.values())
+
+
+def test_checkpoints_go_when_the_solver_is_saved(settings, tmp_path):
+    trained(settings, "COCONUT", 0, GIVEN)
+    assert not list(tmp_path.glob("runs/*/*/checkpoint-*"))
+    assert len(list(tmp_path.glob("runs/*/*/log.json"))) == 3
+
+
+def test_a_killed_curriculum_goes_on_to_the_same_weights(settings, monkeypatch):
+    whole, _ = trained(settings, "COCONUT", 0, GIVEN)
+    other = dataclasses.replace(settings, eval_rows=settings.eval_rows + 1)
+    plain, calls = module.METHODS["COCONUT"], []
+
+    class Killed(Exception):
+        pass
+
+    def killed(training):
+        train = type(training).train
+
+        def counted(self, *args):
+            calls.append(args[-1])
+            if len(calls) == 3:
+                raise Killed
+            train(self, *args)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(type(training), "train", counted)
+            return plain(training)
+
+    monkeypatch.setitem(METHODS, "COCONUT", killed)
+    with pytest.raises(Killed):
+        trained(other, "COCONUT", 0, GIVEN)
+    monkeypatch.setitem(METHODS, "COCONUT", plain)
+    resumed, _ = trained(other, "COCONUT", 0, GIVEN)
+    expected = whole.model.state_dict()
+    assert all(
+        torch.equal(expected[k], v) for k, v in resumed.model.state_dict().items()
+    )
+
+
+def test_whatever_matters_gives_another_key(settings):
+    first = run_key(settings, "CODI", 0)
+    more = dataclasses.replace(settings, gamma=1.0)
+    others = [
+        run_key(more, "CODI", 0),
+        run_key(settings, "COCONUT", 0),
+        run_key(settings, "CODI", 1),
+        run_key(settings, "CODI", 0, GIVEN),
+    ]
+    assert first == run_key(settings, "CODI", 0)
+    assert len({first, *others}) == 5
+
+
+def test_problems_of_a_seed_are_its_own_and_evaluation_is_the_same_for_all():
+    settings = load_profile("smoke", "latent").latent
+    first, second = training_problems(settings, 0), training_problems(settings, 1)
+    assert len(first) == settings.train_rows and first != second
+    assert first == training_problems(settings, 0)
+    test = evaluation_problems(settings, "test")
+    assert {p.split for p in test} == {"test"} and len(test) == settings.eval_rows
+    seen = {str(p.made_from["start"]) + str(p.made_from["operations"]) for p in first}
+    asked = {str(p.made_from["start"]) + str(p.made_from["operations"]) for p in test}
+    assert not seen & asked
+
+
+def test_settings_arrive_at_the_methods():
+    settings = load_profile("gpu", "latent").latent
+    found = method_settings(settings)
+    assert (found.n_latents, found.gamma, found.context) == (6, 1.0, 256)
+    assert (found.curriculum.per_step, found.curriculum.last) == (2, 3)
+    assert (found.run.steps, found.run.batch_size, found.run.accumulation) == (
+        settings.steps, 64, 2,
+    )  # fmt: skip
+
+
+def test_what_cannot_be_is_refused():
+    settings = load_profile("smoke", "latent").latent
+    with pytest.raises(ValueError, match="no method 'CODA': choose one of CoT, No-CoT"):
+        trained(settings, "CODA")
+    public = dataclasses.replace(settings, task="gsm8k_aug")
+    with pytest.raises(ValueError, match=r"read them with lrkit\.data\.gsm"):
+        training_problems(public, 0)
