@@ -1,8 +1,8 @@
-"""The figure of the latent bench, in the style of `lrkit.plots`."""
+"""Figures of the latent half, in the style of `lrkit.plots`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -92,3 +92,72 @@ def _growth(ax, rows: list[Mapping]) -> None:
 
 def _said(seconds: float) -> str:
     return f"{1000 * seconds:.3g} ms" if abs(seconds) < 1 else f"{seconds:.3g} s"
+
+
+KINDS = {
+    "question": "#d9d9d9",
+    "latent": BLUE,
+    "special": "#9ecae1",
+    "chain": ORANGE,
+    "cue": "#b2df8a",
+    "answer": "#33a02c",
+}
+
+
+def token_rows(
+    rows: Mapping[str, Sequence[tuple[str, str]]],
+    links: Sequence[tuple[tuple[str, int], tuple[str, int]]] = (),
+    title: str = "",
+) -> Figure:
+    """Rows of tokens as boxes, coloured by what they are.
+
+    Args:
+        rows: name -> tokens in order, each (text, kind of `KINDS`).
+        links: pairs of (name of the row, index of the token) joined by an arrow.
+        title: of the figure.
+
+    Raises:
+        KeyError: for a kind that is not in `KINDS`.
+    """
+    size, pad = 0.105, 0.09  # inches a character, and around it
+    lengths = {
+        name: [pad * 2 + size * max(len(text), 1) for text, _ in tokens]
+        for name, tokens in rows.items()
+    }
+    width = max(sum(each) for each in lengths.values())
+    fig, ax = plt.subplots(
+        figsize=(11.6, 0.75 + 0.5 * len(rows) * (11.6 / (width + 2.2)) ** 0.5),
+        dpi=110,
+        layout="constrained",
+    )
+    scale = min(1.0, 9.6 / width)
+    centres = {}
+    for y, (name, tokens) in enumerate(rows.items()):
+        x = 0.0
+        for k, ((text, kind), w) in enumerate(zip(tokens, lengths[name], strict=True)):
+            ax.barh(y, w, left=x, height=0.62, color=KINDS[kind], edgecolor="white")
+            ax.text(
+                x + w / 2, y, text, ha="center", va="center", fontsize=9.5 * scale,
+                family="monospace",
+                color="white" if kind in ("latent", "answer") else "black",
+            )  # fmt: skip
+            centres[name, k] = (x + w / 2, y)
+            x += w
+    for one, other in links:
+        ax.annotate(
+            "", xy=centres[other], xytext=centres[one],
+            arrowprops={"arrowstyle": "<->", "color": "black", "shrinkA": 9,
+                        "shrinkB": 9, "lw": 1.4},
+        )  # fmt: skip
+    ax.set_yticks(range(len(rows)), rows, fontsize=9)
+    ax.set(ylim=(len(rows) - 0.5, -0.5), xlim=(0, width), xticks=[], title=title)
+    ax.spines[:].set_visible(False)
+    shown = {kind for tokens in rows.values() for _, kind in tokens}
+    for kind, color in KINDS.items():
+        if kind in shown:
+            ax.barh(0, 0, color=color, label=kind)
+    ax.legend(
+        frameon=False, fontsize=8, ncols=len(shown), loc="upper center",
+        bbox_to_anchor=(0.5, 0),
+    )  # fmt: skip
+    return fig

@@ -12,6 +12,7 @@ from lrkit.data.chains import (
     joined,
     n_redundant,
     parse_steps,
+    results_only,
     step_value,
     terse,
     verbose,
@@ -112,3 +113,14 @@ def test_what_is_no_equation_or_no_share_is_refused():
     for share in (-0.1, 0.96, 1):
         with pytest.raises(ValueError, match=r"from 0 to 0\.95"):
             n_redundant(3, share, Random(0))
+
+
+def test_results_alone_are_those_of_the_steps():
+    for p in problems("words", "test", 50):
+        short = results_only(p.steps)
+        assert [r.strip("<>") for r in short] == [
+            step.rpartition("=")[2].strip(">") for step in p.steps
+        ]
+    assert results_only(()) == ()
+    with pytest.raises(ValueError, match="'2' is no equation"):
+        results_only(["<<1+1=2>>", "2"])

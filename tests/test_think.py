@@ -1,6 +1,7 @@
 """The bases that work problems out in steps: tokenizer, text, sizes, and the recipe."""
 
 import json
+import random
 from dataclasses import replace
 from itertools import islice
 
@@ -8,6 +9,8 @@ import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from lrkit.data.problems import TASKS, part_of
+from lrkit.latent.chain_rows import CUE, ChainRows
+from lrkit.latent.slots import SlotModel
 from lrkit.latent.training import RunSettings
 from lrkit.pretrain import think
 from lrkit.pretrain.think import NUMBERS, SHAPES, build, pretraining_problems
@@ -51,7 +54,11 @@ def test_the_recipe_leaves_a_base_and_a_card_of_what_it_measured(tmp_path, monke
     monkeypatch.setattr(think, "chain_accuracy", lambda *_: {"clock": {"longer": 0.25}})
     shape = replace(SHAPES["think-narrow"], run=RunSettings(3, 16, warmup=0))
     facts = think.pretrain(shape, tmp_path / "out", tmp_path / "work", max_steps=2)
-    assert facts["rows"] == 2 * 64 and facts["tasks"] == ["clock"] and facts["loss_curve"] is not None
+    assert (
+        facts["rows"] == 2 * 64
+        and facts["tasks"] == ["clock"]
+        and facts["loss_curve"] is not None
+    )
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
     assert model.config.vocab_size == len(tokenizer) == think.VOCAB
@@ -59,3 +66,15 @@ def test_the_recipe_leaves_a_base_and_a_card_of_what_it_measured(tmp_path, monke
     record = json.loads((tmp_path / "out" / "pretraining.json").read_text())
     card = (tmp_path / "out" / "README.md").read_text()
     assert think.card(record) == card and "| clock | 25.0 % |" in card
+
+
+def test_half_of_the_rows_have_results_alone_and_none_has_no_chain(tokenizer):
+    model = SlotModel.wrap(build(SHAPES["think-narrow"], tokenizer))
+    rows = ChainRows.of(model, tokenizer)
+    rng, short = random.Random(0), 0
+    for p in islice(pretraining_problems(("clock",)), 400):
+        row = think.chain_row(rows, p, rng)
+        said = tokenizer.decode(row.rest)
+        assert said.count("<<") == p.n_steps and f">>\n{CUE} {p.answer}" in said
+        short += "=" not in said
+    assert 150 < short < 250

@@ -165,3 +165,12 @@ def verbose(problem: Problem, redundancy: float, seed: int = 0) -> list[Sentence
 def joined(chain: Sequence[Sentence]) -> str:
     """The text of a chain; keep some of the sentences only, and it is theirs."""
     return " ".join(sentence.text for sentence in chain)
+
+
+def results_only(steps: Sequence[str]) -> tuple[str, ...]:
+    """Steps without their left sides: "<<7+5=2>>" as "<<2>>".
+
+    Raises:
+        ValueError: for a step that is no equation.
+    """
+    return tuple(f"<<{step_value(step)}>>" for step in steps)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
+from lrkit.data.chains import results_only
 from lrkit.data.problems import Problem
 from lrkit.guard import GuardSettings, guarded_train
 from lrkit.latent.chain_rows import ChainRows
@@ -107,6 +108,15 @@ def cot(training: Training) -> SlotSolver:
     return SlotSolver(model, rows, writes_chain=True)
 
 
+def short_cot(training: Training) -> SlotSolver:
+    """CoT SFT on results alone, such as "<<2>> <<6>>": fewer words, and words still."""
+    model = training.wrapped()
+    rows = training.rows(model)
+    make = lambda p, _: rows.chain(p, results_only(p.steps))  # noqa: E731
+    training.train(model, make, training.settings.run, "short-cot")
+    return SlotSolver(model, rows, writes_chain=True)
+
+
 def no_cot(training: Training) -> SlotSolver:
     """No-CoT SFT: the answer alone."""
     model = training.wrapped()
@@ -177,6 +187,7 @@ def codi(training: Training, guard: GuardSettings | None = None) -> SlotSolver:
 
 METHODS: dict[str, Callable[[Training], SlotSolver]] = {
     "CoT": cot,
+    "short CoT": short_cot,
     "No-CoT": no_cot,
     "pause": partial(by_curriculum, filler="pause"),
     "step dropping": partial(by_curriculum, filler="nothing"),

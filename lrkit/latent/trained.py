@@ -30,6 +30,7 @@ from lrkit.profiles import LatentSettings
 # The code that trained weights depend on; what only evaluates them is not among it.
 MODULES = (
     "lrkit.guard",
+    "lrkit.data.chains",
     "lrkit.data.clock",
     "lrkit.data.word_problems",
     "lrkit.data.problems",

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -19,8 +21,10 @@ import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from lrkit.data.chains import results_only
 from lrkit.data.problems import TASKS, Problem, stream
 from lrkit.latent.chain_rows import CUE, ChainRows
+from lrkit.latent.layout import SlotRow
 from lrkit.latent.slots import SlotModel
 from lrkit.latent.solvers import SlotSolver
 from lrkit.latent.training import RowCollator, RunSettings, run, trainer_for
@@ -31,6 +35,7 @@ NUMBERS = range(1000)
 VOCAB, CONTEXT = 1536, 384
 SEED = 30_000
 N_PROBLEMS = 120_000
+SHORT = 0.5
 
 
 @dataclass(frozen=True)
@@ -146,7 +151,7 @@ def pretrain(shape: Shape, out: Path, work: Path, max_steps: int | None = None) 
     n = min(N_PROBLEMS, settings.steps * settings.batch_size)
     problems = list(islice(pretraining_problems(shape.tasks), n))
     trainer = trainer_for(
-        model, problems, lambda p, _: rows.chain(p),
+        model, problems, partial(chain_row, rows),
         RowCollator.of(model, tokenizer.pad_token_id), settings, work / shape.name,
     )  # fmt: skip
     log = run(trainer)
@@ -167,6 +172,17 @@ def pretrain(shape: Shape, out: Path, work: Path, max_steps: int | None = None) 
     }
     publish(model.base, tokenizer, facts, out)
     return facts
+
+
+def chain_row(rows: ChainRows, problem: Problem, rng: random.Random) -> SlotRow:
+    """A row with its equations whole, or in `SHORT` of all rows with results alone.
+
+    From whole equations a small model learns to compute a step behind its "=", where
+    both operands stand beside each other, and nowhere else; a latent stands elsewhere.
+    A pretrained language model of any size can take one step without writing it out.
+    """
+    short = rng.random() < SHORT
+    return rows.chain(problem, results_only(problem.steps) if short else None)
 
 
 def chain_accuracy(
@@ -213,8 +229,10 @@ as bfloat16 safetensors. Byte-level BPE in which every number up to 999 is one t
 
 **Data.** {facts["problems"]:,} generated problems of the training splits of
 `lrkit/data/problems.py` ({" and ".join(facts["tasks"])}, in turn), each as question,
-chain and answer; {facts["rows"]:,} rows were read. No row asks for an answer without
-its chain: whether a model can answer at once is what the methods of the workbook try.
+chain and answer, the chain in equations (`<<7+5=2>>`) or, in half of the rows, in
+results alone (`<<2>>`); {facts["rows"]:,} rows were read. No row asks for an answer
+without its chain: whether a model can answer at once is what the methods of the
+workbook try.
 The operations of validation and test problems are in none of them, nor any of the
 sentences, lengths and numbers of the splits out of distribution.
 

@@ -43,14 +43,16 @@ class LatentArm:
 
 ARMS: dict[str, LatentArm] = {
     name: LatentArm(name)
-    for name in ("CoT", "No-CoT", "pause", "step dropping", "COCONUT", "CODI")
+    for name in (
+        "CoT", "short CoT", "No-CoT", "pause", "step dropping", "COCONUT", "CODI",
+    )
 } | {
     "COCONUT at once": LatentArm("COCONUT at once"),
     "CODI, no distillation": LatentArm("CODI", {"gamma": 0.0}),
     "CODI, no latents": LatentArm("CODI", {"n_latents": 0}),
     "CODI, 24 latents": LatentArm("CODI", {"n_latents": 24}),
-}
-MAIN = tuple(ARMS)[:6]
+}  # fmt: skip
+MAIN = tuple(ARMS)[:7]
 OTHER_NUMBERS = (0, 1, 2, 3, 4, 5, 6, 8, 12)
 
 
