@@ -57,7 +57,8 @@ class LatentSettings:
     """Sizes of the latent half: what every method of a comparison shares."""
 
     base: str  # "think-narrow", "think-wide" (embedded), a hub id, or a local folder
-    task: str  # "clock" | "words", or the name of a public set
+    task: str  # "clock" | "words", generated, or "gsm8k" | "gsm8k_aug" | "svamp"
+    source: str  # of a public set: a folder, a file, or "hub id@commit"
     train_rows: int  # different problems to train on
     eval_rows: int  # problems of each split that is evaluated
     steps: int  # optimizer steps of a method, warm-up and all stages counted
@@ -111,6 +112,7 @@ _CPU = AnswerSettings(
 _STUDY_LATENT = LatentSettings(
     base="think-narrow",
     task="clock",
+    source="",
     train_rows=60_000,
     eval_rows=500,
     steps=3000,
@@ -174,6 +176,7 @@ PROFILES: dict[str, Profile] = {
         LatentSettings(
             base="openai-community/gpt2",
             task="gsm8k_aug",
+            source="",
             train_rows=385_620,
             eval_rows=1319,
             steps=9000,

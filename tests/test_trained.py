@@ -13,6 +13,7 @@ from lrkit.latent.trained import (
     evaluation_problems,
     method_settings,
     run_key,
+    splits_of,
     trained,
     training_problems,
 )
@@ -133,5 +134,22 @@ def test_what_cannot_be_is_refused():
     with pytest.raises(ValueError, match="no method 'CODA': choose one of CoT, No-CoT"):
         trained(settings, "CODA")
     public = dataclasses.replace(settings, task="gsm8k_aug")
-    with pytest.raises(ValueError, match=r"read them with lrkit\.data\.gsm"):
+    with pytest.raises(ValueError, match="set its source to a folder"):
         training_problems(public, 0)
+    unknown = dataclasses.replace(settings, task="sums")
+    with pytest.raises(ValueError, match="no task 'sums': choose one of clock, words"):
+        evaluation_problems(unknown, "test")
+
+
+def test_a_public_set_is_read_from_its_source(tmp_path):
+    lines = ["A has 1 and gets 2.||<<1+2=3>> #### 3", "B has 4.||<<4*1=4>> #### 4"]
+    (tmp_path / "train.txt").write_text("\n".join(lines) + "\n")
+    (tmp_path / "test.txt").write_text(lines[0] + "\n")
+    settings = dataclasses.replace(
+        load_profile("gpu", "latent").latent, source=str(tmp_path), train_rows=1
+    )
+    (problem,) = training_problems(settings, 0)
+    assert problem.steps == ("<<1+2=3>>",) and problem.answer == "3"
+    assert [p.split for p in evaluation_problems(settings, "test")] == ["test"]
+    assert splits_of(settings) == ("test",)
+    assert "longer" in splits_of(load_profile("cpu", "latent").latent)

@@ -14,6 +14,7 @@ import json
 import platform
 import resource
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ import torch
 import transformers
 
 from lrkit.latent.solvers import SlotSolver
-from lrkit.latent.trained import SPLITS, evaluation_problems, run_key, trained
+from lrkit.latent.trained import evaluation_problems, run_key, splits_of, trained
 from lrkit.paths import results_dir
 from lrkit.profiles import LatentSettings, Profile
 from lrkit.study.answer_arms import append_row, done, slug, study_arguments
@@ -67,11 +68,12 @@ def solver_of(profile: Profile, arm: str, seed: int = 0) -> SlotSolver:
 
 
 def answers(
-    solver: SlotSolver, settings: LatentSettings, splits: tuple[str, ...] = SPLITS
+    solver: SlotSolver, settings: LatentSettings, splits: Sequence[str] = ()
 ) -> pd.DataFrame:
-    """Rows of `evaluate` on all splits."""
+    """Rows of `evaluate` on some splits, or on all of them."""
+    wanted = splits or splits_of(settings)
     return pd.concat(
-        [evaluate(solver, evaluation_problems(settings, s)) for s in splits],
+        [evaluate(solver, evaluation_problems(settings, s)) for s in wanted],
         ignore_index=True,
     )
 

@@ -1,4 +1,4 @@
-"""Rows as boxes, for `lrkit.plots_latent.token_rows`: what a method reads and writes."""
+"""Rows as boxes, for `lrkit.plots_latent.token_rows`: what a method reads, writes."""
 
 from __future__ import annotations
 
