@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
-from lrkit.plots import BLUE, ORANGE
+from lrkit.plots import BLUE, GREEN, GREY, ORANGE, PURPLE
 
 STYLES = {"lrkit": (BLUE, "o"), "all again": (ORANGE, "s")}
 
@@ -160,4 +162,34 @@ def token_rows(
         frameon=False, fontsize=8, ncols=len(shown), loc="upper center",
         bbox_to_anchor=(0.5, 0),
     )  # fmt: skip
+    return fig
+
+
+def by_number(
+    lines: Mapping[str, pd.Series], xlabel: str, ylabel: str, title: str = ""
+) -> Figure:
+    """Shares over a whole number, a line each, named at its end.
+
+    Args:
+        lines: name -> share (0 to 1) by number, in rising order.
+        xlabel: what is counted.
+        ylabel: what the share is of.
+        title: of the figure.
+    """
+    fig, ax = plt.subplots(figsize=(8.6, 4.2), dpi=110, layout="constrained")
+    ax.spines[["top", "right"]].set_visible(False)
+    styles = zip(
+        (BLUE, ORANGE, GREEN, PURPLE, GREY, "black", "#E69F00", "#56B4E9"),
+        "os^Dv<>P",
+        ("-", "--", "-.", ":") * 2,
+        strict=True,
+    )
+    for (name, line), (color, marker, dash) in zip(lines.items(), styles, strict=False):
+        ax.plot(
+            line.index, 100 * line.to_numpy(), color=color, marker=marker, ls=dash,
+            ms=5, label=name,
+        )  # fmt: skip
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.set(xlabel=xlabel, ylabel=f"{ylabel}, %", ylim=(0, 103), title=title)
+    ax.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1, 0.5))
     return fig

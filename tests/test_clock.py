@@ -11,9 +11,9 @@ from lrkit.data.problems import LENGTHS, problems
 
 # What a reader goes by, and nothing of the generator: the word that gives it away.
 CUES = {
-    "+": r"forward|ahead|later|added",
-    "-": r"back|earlier|taken",
-    "*": r"times|multiplied",
+    "+": r"forward|ahead|add",
+    "-": r"back|take away",
+    "*": r"times|multiply",
 }
 
 

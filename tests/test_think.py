@@ -68,7 +68,7 @@ def test_the_recipe_leaves_a_base_and_a_card_of_what_it_measured(tmp_path, monke
     assert think.card(record) == card and "| clock | 25.0 % |" in card
 
 
-def test_half_of_the_rows_have_results_alone_and_none_has_no_chain(tokenizer):
+def test_most_rows_have_results_alone_and_none_has_no_chain(tokenizer):
     model = SlotModel.wrap(build(SHAPES["think-narrow"], tokenizer))
     rows = ChainRows.of(model, tokenizer)
     rng, short = random.Random(0), 0
@@ -77,4 +77,4 @@ def test_half_of_the_rows_have_results_alone_and_none_has_no_chain(tokenizer):
         said = tokenizer.decode(row.rest)
         assert said.count("<<") == p.n_steps and f">>\n{CUE} {p.answer}" in said
         short += "=" not in said
-    assert 150 < short < 250
+    assert 240 < short < 320

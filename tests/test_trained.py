@@ -131,13 +131,13 @@ def test_settings_arrive_at_the_methods():
 
 def test_what_cannot_be_is_refused():
     settings = load_profile("smoke", "latent").latent
-    with pytest.raises(ValueError, match="no method 'CODA': choose one of CoT, No-CoT"):
+    with pytest.raises(ValueError, match="no method 'CODA': choose one of CoT, short CoT"):
         trained(settings, "CODA")
     public = dataclasses.replace(settings, task="gsm8k_aug")
     with pytest.raises(ValueError, match="set its source to a folder"):
         training_problems(public, 0)
     unknown = dataclasses.replace(settings, task="sums")
-    with pytest.raises(ValueError, match="no task 'sums': choose one of clock, words"):
+    with pytest.raises(ValueError, match="no task 'sums': choose one of clock"):
         evaluation_problems(unknown, "test")
 
 

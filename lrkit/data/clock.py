@@ -1,7 +1,7 @@
 """Clock arithmetic: a digit, then plus, minus or times a digit, modulo n, in words.
 
-"A clock of 10 hours shows 7. Go 5 forward. Then times 3. What does it show?" has the
-steps <<7+5=2>> <<2*3=6>>. Hours count from 0. As plus and times do not commute, the
+"A clock of 10 hours shows 7. Go forward 5. Then multiply by 3. Which hour is it?" has
+the steps <<7+5=2>> <<2*3=6>>. Hours count from 0. As plus and times do not commute, the
 order of the sentences matters. The numbers are small, so that a small model can learn
 each step by heart, and what is left to learn is to take them one after another. The
 sentences are short, so that the time of a training goes into that.
@@ -22,51 +22,43 @@ OPERATIONS = ("+", "-", "*")
 SENTENCES: dict[str, tuple[str, ...]] = {
     "start": (
         "A clock of {n} hours shows {k}.",
-        "A clock has {n} hours and is at {k}.",
-        "It is {k} on a clock of {n} hours.",
+        "On a clock of {n} hours it is {k}.",
     ),
     "+": (
-        "Go {k} forward.",
-        "Then {k} ahead.",
-        "Now it is {k} later.",
-        "Then {k} are added.",
+        "Go forward {k}.",
+        "Then add {k}.",
+        "Turn it ahead by {k}.",
     ),
     "-": (
-        "Go {k} back.",
-        "Then it is {k} earlier.",
-        "Now {k} back.",
-        "Then {k} are taken.",
+        "Go back {k}.",
+        "Then take away {k}.",
+        "Turn it back by {k}.",
     ),
     "*": (
-        "Then times {k}.",
-        "Now {k} times it.",
-        "It is multiplied by {k}.",
+        "Make it times {k}.",
+        "Then multiply by {k}.",
     ),
     "question": (
         "Which hour is it?",
         "What does it show?",
-        "The hour now?",
     ),
 }
 HELD_OUT: dict[str, tuple[str, ...]] = {
-    "start": (
-        "It is at {k}, a clock of {n} hours.",
-        "The clock shows {k} and has {n} hours.",
-    ),
+    "start": ("A clock shows {k} of {n} hours.",),
     "+": (
-        "Now {k} forward.",
-        "Then go {k} later.",
+        "Then go ahead {k}.",
+        "Then turn it forward {k}.",
     ),
     "-": (
-        "Then {k} back.",
-        "Now it is {k} earlier.",
+        "Then go back {k}.",
+        "Then turn it back {k}.",
     ),
     "*": (
-        "Then multiplied by {k}.",
-        "Now times {k}.",
+        "Then times {k}.",
+        "Then make it times {k}.",
     ),
     "question": (
-        "What hour is it now?",
+        "What hour is it?",
         "Which hour does it show?",
     ),
 }

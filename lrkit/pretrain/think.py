@@ -34,8 +34,8 @@ SPECIAL = ("<|endoftext|>", "<|pad|>")
 NUMBERS = range(1000)
 VOCAB, CONTEXT = 1536, 384
 SEED = 30_000
-N_PROBLEMS = 120_000
-SHORT = 0.5
+N_PROBLEMS = 200_000
+SHORT = 0.7
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ SHAPES = {
         # Clock arithmetic alone: a million parameters know it after minutes.
         Shape(
             "think-narrow", 3, 128, 4, 2, 320, ("clock",),
-            RunSettings(1500, 64, 1, 3e-3, cpu_bf16=True),
+            RunSettings(3000, 64, 1, 3e-3, cpu_bf16=True),
         ),
         Shape(
             "think-wide", 6, 256, 8, 4, 640, ("clock", "words"),
@@ -229,7 +229,7 @@ as bfloat16 safetensors. Byte-level BPE in which every number up to 999 is one t
 
 **Data.** {facts["problems"]:,} generated problems of the training splits of
 `lrkit/data/problems.py` ({" and ".join(facts["tasks"])}, in turn), each as question,
-chain and answer, the chain in equations (`<<7+5=2>>`) or, in half of the rows, in
+chain and answer, the chain in equations (`<<7+5=2>>`) or, in seven of ten rows, in
 results alone (`<<2>>`); {facts["rows"]:,} rows were read. No row asks for an answer
 without its chain: whether a model can answer at once is what the methods of the
 workbook try.
