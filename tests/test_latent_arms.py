@@ -1,0 +1,105 @@
+"""The recorded experiment of the latent half adds up; a run leaves all its parts."""
+
+import json
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+from latent_models import tiny_llama
+
+from lrkit.latent import trained as trained_module
+from lrkit.latent.trained import SPLITS, evaluation_problems
+from lrkit.paths import results_dir
+from lrkit.profiles import load_profile
+from lrkit.study import latent_arms
+from lrkit.study.answer_arms import slug
+from lrkit.study.latent_arms import ARMS, MAIN, recorded, run_one, settings_of
+
+STUDY = load_profile("study")
+
+
+@pytest.fixture(scope="module")
+def record():
+    return recorded()
+
+
+def test_every_main_arm_is_recorded_and_no_run_twice(record):
+    runs, _ = record
+    assert set(MAIN) <= set(runs["arm"]) <= set(ARMS)
+    assert not runs.duplicated(["arm", "seed"]).any()
+    assert set(runs["seed"]) <= set(STUDY.seeds)
+
+
+def test_accuracies_are_those_of_the_recorded_answers(record):
+    runs, answers = record
+    for run in runs.to_dict("records"):
+        mine = answers[
+            (answers["arm"] == run["arm"]) & (answers["seed"] == run["seed"])
+        ]
+        assert set(mine["split"]) == set(SPLITS)
+        for split, part in mine.groupby("split"):
+            assert part["correct"].mean() == pytest.approx(
+                run[f"accuracy_{split}"], abs=1e-4
+            )
+
+
+def test_every_run_answered_the_questions_that_there_are(record):
+    _, answers = record
+    for split in SPLITS:
+        asked = evaluation_problems(STUDY.latent, split)
+        wanted = {p.id: p.answer for p in asked}
+        for _, part in answers[answers["split"] == split].groupby(["arm", "seed"]):
+            assert part["id"].tolist() == list(wanted)
+            right = part["answer"].fillna("").str.strip() == list(wanted.values())
+            assert (right == part["correct"].to_numpy()).mean() > 0.999
+
+
+def test_provenance_is_recorded(record):
+    runs, _ = record
+    for run in runs.to_dict("records"):
+        assert set(json.loads(run["versions"])) == {"torch", "transformers"}
+        assert run["train_seconds"] > 0 and len(run["key"]) == 12
+        assert run["steps"] == settings_of(STUDY, run["arm"]).steps
+        name = f"{slug(run['arm'])}-{run['seed']}-loss.json"
+        curves = json.loads((results_dir() / "latent_arms" / name).read_text())
+        assert curves and all(len(curve) > 3 for curve in curves.values())
+
+
+def test_arms_differ_from_the_profile_in_what_they_name_alone():
+    for arm, spec in ARMS.items():
+        changed = settings_of(STUDY, arm)
+        assert changed == replace(STUDY.latent, **spec.changes)
+    assert len({slug(arm) for arm in ARMS}) == len(ARMS)
+
+
+@pytest.mark.parametrize("arm", ["No-CoT", "pause", "CODI"])
+def test_a_run_leaves_its_row_answers_controls_and_curves(
+    arm, chatml, tmp_path, monkeypatch
+):
+    tiny_llama(len(chatml)).save_pretrained(tmp_path / "base")
+    chatml.save_pretrained(tmp_path / "base")
+
+    def folder(name, key):
+        path = tmp_path / f"{name}-{key}"
+        path.mkdir(exist_ok=True)
+        return path
+
+    monkeypatch.setattr(trained_module, "run_folder", folder)
+    monkeypatch.setattr(latent_arms, "OTHER_NUMBERS", (1, 3))
+    profile = load_profile(
+        "smoke", "latent", base=str(tmp_path / "base"), eval_rows=4, steps=12,
+        n_latents=2, stages=2,
+    )  # fmt: skip
+    row = run_one(profile, arm, 0, tmp_path / "out")
+    assert row["arm"] == arm and row["train_seconds"] > 0
+    assert {f"accuracy_{s}" for s in SPLITS} <= set(row)
+    answers = pd.read_csv(tmp_path / "out" / "latent_arms" / f"{slug(arm)}-0.csv")
+    assert len(answers) == 4 * len(SPLITS)
+    left = {f.name for f in (tmp_path / "out" / "latent_arms").iterdir()}
+    controls = f"{slug(arm)}-0-controls.csv"
+    assert (controls in left) == (arm != "No-CoT")
+    assert (f"{slug(arm)}-0-latents.csv" in left) == (arm == "CODI")
+    if controls in left:
+        tried = pd.read_csv(tmp_path / "out" / "latent_arms" / controls)
+        assert set(tried["control"]) >= {"1 latents", "3 latents"}
+        assert ("zeroed" in set(tried["control"])) == (arm == "CODI")
