@@ -11,9 +11,9 @@ from lrkit.data.problems import LENGTHS, problems
 
 # What a reader goes by, and nothing of the generator: the word that gives it away.
 CUES = {
-    "+": r"forward|ahead|add",
-    "-": r"back|take away",
-    "*": r"times|multiply",
+    "+": r"forward|ahead|plus",
+    "-": r"back|minus",
+    "*": r"times|multiplied",
 }
 
 
@@ -24,7 +24,7 @@ def drawn(n: int = 300, **options):
 
 def read(question: str) -> tuple[int, int, list[tuple[str, int]]]:
     """Modulus, start and operations, read off the words."""
-    sentences = re.split(r"(?<=[.?]) ", question)
+    sentences = question.split(", ")
     found = [
         (op, int(re.search(r"\d+", sentence)[0]))
         for sentence in sentences

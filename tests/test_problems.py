@@ -47,7 +47,7 @@ def sentences(found: list[Problem]) -> set[str]:
         text = problem.question.replace("hours", "hour")
         for words in (r"\d+", names, things, f"(?:{places})s?", does):
             text = re.sub(rf"\b(?:{words})\b", "#", text)
-        masked |= set(re.split(r"(?<=[.?]) ", text))
+        masked |= set(re.split(r"(?<=[.?,]) ", text))
     return masked
 
 

@@ -1,7 +1,7 @@
 """Clock arithmetic: a digit, then plus, minus or times a digit, modulo n, in words.
 
-"A clock of 10 hours shows 7. Go forward 5. Then multiply by 3. Which hour is it?" has
-the steps <<7+5=2>> <<2*3=6>>. Hours count from 0. As plus and times do not commute, the
+"A clock of 10 hours shows 7, forward 5, times 3, which hour is it?" has the steps
+<<7+5=2>> <<2*3=6>>. Hours count from 0. As plus and times do not commute, the
 order of the sentences matters. The numbers are small, so that a small model can learn
 each step by heart, and what is left to learn is to take them one after another. The
 sentences are short, so that the time of a training goes into that.
@@ -21,46 +21,23 @@ from typing import Any
 OPERATIONS = ("+", "-", "*")
 SENTENCES: dict[str, tuple[str, ...]] = {
     "start": (
-        "A clock of {n} hours shows {k}.",
-        "On a clock of {n} hours it is {k}.",
+        "A clock of {n} hours shows {k},",
+        "A clock of {n} hours says {k},",
     ),
-    "+": (
-        "Go forward {k}.",
-        "Then add {k}.",
-        "Turn it ahead by {k}.",
-    ),
-    "-": (
-        "Go back {k}.",
-        "Then take away {k}.",
-        "Turn it back by {k}.",
-    ),
-    "*": (
-        "Make it times {k}.",
-        "Then multiply by {k}.",
-    ),
+    "+": ("forward {k},", "ahead {k},", "plus {k},"),
+    "-": ("back {k},", "backward {k},", "minus {k},"),
+    "*": ("times {k},", "multiplied {k},"),
     "question": (
-        "Which hour is it?",
-        "What does it show?",
+        "which hour is it?",
+        "what hour is it?",
     ),
 }
 HELD_OUT: dict[str, tuple[str, ...]] = {
-    "start": ("A clock shows {k} of {n} hours.",),
-    "+": (
-        "Then go ahead {k}.",
-        "Then turn it forward {k}.",
-    ),
-    "-": (
-        "Then go back {k}.",
-        "Then turn it back {k}.",
-    ),
-    "*": (
-        "Then times {k}.",
-        "Then make it times {k}.",
-    ),
-    "question": (
-        "What hour is it?",
-        "Which hour does it show?",
-    ),
+    "start": ("A clock says {k} of {n} hours,",),
+    "+": ("it is ahead {k},", "is plus {k},"),
+    "-": ("it is backward {k},", "is minus {k},"),
+    "*": ("it is multiplied {k},", "is times {k},"),
+    "question": ("is it which hour?",),
 }
 
 

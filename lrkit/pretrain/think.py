@@ -58,7 +58,7 @@ SHAPES = {
         # Clock arithmetic alone: a million parameters know it after minutes.
         Shape(
             "think-narrow", 3, 128, 4, 2, 320, ("clock",),
-            RunSettings(3000, 64, 1, 3e-3, cpu_bf16=True),
+            RunSettings(2000, 64, 1, 3e-3, cpu_bf16=True),
         ),
         Shape(
             "think-wide", 6, 256, 8, 4, 640, ("clock", "words"),
