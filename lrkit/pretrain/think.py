@@ -34,7 +34,7 @@ SPECIAL = ("<|endoftext|>", "<|pad|>")
 NUMBERS = range(1000)
 VOCAB, CONTEXT = 1536, 384
 SEED = 30_000
-N_PROBLEMS = 200_000
+N_PROBLEMS = 256_000
 SHORT = 0.7
 
 
@@ -58,7 +58,7 @@ SHAPES = {
         # Clock arithmetic alone: a million parameters know it after minutes.
         Shape(
             "think-narrow", 3, 128, 4, 2, 320, ("clock",),
-            RunSettings(2000, 64, 1, 3e-3, cpu_bf16=True),
+            RunSettings(4000, 64, 1, 3e-3, cpu_bf16=True),
         ),
         Shape(
             "think-wide", 6, 256, 8, 4, 640, ("clock", "words"),
