@@ -23,9 +23,12 @@ def tokenizer():
 
 def test_every_number_is_one_token_wherever_it_stands(tokenizer):
     for n in NUMBERS:
-        (token,) = tokenizer(str(n))["input_ids"]
-        for text in (f"<<{n}+{n}={n}>>", f"has {n} eggs.", f"a{n}b"):
-            assert token in tokenizer(text)["input_ids"], text
+        (bare,) = tokenizer(str(n))["input_ids"]
+        (spaced,) = tokenizer(f" {n}")["input_ids"]
+        for text in (f"<<{n}+{n}={n}>>", f"a{n}b"):
+            assert bare in tokenizer(text)["input_ids"], text
+        for text in (f"has {n} eggs.", f"The answer is: {n}", f"1 {n}, 2"):
+            assert spaced in tokenizer(text)["input_ids"], text
 
 
 def test_nothing_is_unknown_and_text_comes_back(tokenizer):
@@ -75,6 +78,9 @@ def test_most_rows_have_results_alone_and_none_has_no_chain(tokenizer):
     for p in islice(pretraining_problems(("clock",)), 400):
         row = think.chain_row(rows, p, rng)
         said = tokenizer.decode(row.rest)
-        assert said.count("<<") == p.n_steps and f">>\n{CUE} {p.answer}" in said
+        chain = said.partition("\n")[0].split()
+        assert len(chain) == p.n_steps and f"\n{CUE} {p.answer}" in said
         short += "=" not in said
+        if "=" not in said:
+            assert len(rows.steps(chain)) == p.n_steps + 1, "a token a step"
     assert 240 < short < 320

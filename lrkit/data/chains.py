@@ -168,9 +168,9 @@ def joined(chain: Sequence[Sentence]) -> str:
 
 
 def results_only(steps: Sequence[str]) -> tuple[str, ...]:
-    """Steps without their left sides: "<<7+5=2>>" as "<<2>>".
+    """What each step comes to: "<<7+5=2>>" as "2".
 
     Raises:
         ValueError: for a step that is no equation.
     """
-    return tuple(f"<<{step_value(step)}>>" for step in steps)
+    return tuple(step_value(step) for step in steps)

@@ -109,7 +109,7 @@ def cot(training: Training) -> SlotSolver:
 
 
 def short_cot(training: Training) -> SlotSolver:
-    """CoT SFT on results alone, such as "<<2>> <<6>>": fewer words, and words still."""
+    """CoT SFT on results alone, such as "2 6": a token a step, and words still."""
     model = training.wrapped()
     rows = training.rows(model)
     make = lambda p, _: rows.chain(p, results_only(p.steps))  # noqa: E731

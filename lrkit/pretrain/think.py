@@ -32,9 +32,9 @@ from lrkit.paths import build_dir, root
 
 SPECIAL = ("<|endoftext|>", "<|pad|>")
 NUMBERS = range(1000)
-VOCAB, CONTEXT = 1536, 384
+VOCAB, CONTEXT = 2560, 384
 SEED = 30_000
-N_PROBLEMS = 256_000
+N_PROBLEMS = 200_000
 SHORT = 0.7
 
 
@@ -58,7 +58,7 @@ SHAPES = {
         # Clock arithmetic alone: a million parameters know it after minutes.
         Shape(
             "think-narrow", 3, 128, 4, 2, 320, ("clock",),
-            RunSettings(4000, 64, 1, 3e-3, cpu_bf16=True),
+            RunSettings(3000, 64, 1, 3e-3, cpu_bf16=True),
         ),
         Shape(
             "think-wide", 6, 256, 8, 4, 640, ("clock", "words"),
@@ -78,13 +78,13 @@ def pretraining_problems(
 
 
 def train_tokenizer(n_problems: int = 6000) -> PreTrainedTokenizerFast:
-    """Byte-level BPE; every number up to 999 is one token, also behind a letter or a
-    sign, and every byte has one, so that nothing is unknown."""
+    """Byte-level BPE; every number up to 999 is one token, behind a letter or a sign as
+    well as with the blank before it, and every byte has one: nothing is unknown."""
     some = list(islice(pretraining_problems(seed=SEED - 1), n_problems))
     tok = Tokenizer(models.BPE())
-    digits = pre_tokenizers.Split(Regex(r"\d+"), behavior="isolated")
+    digits = pre_tokenizers.Split(Regex(r" ?\d+"), behavior="isolated")
     tok.pre_tokenizer = pre_tokenizers.Sequence(
-        [digits, pre_tokenizers.ByteLevel(add_prefix_space=False)]
+        [digits, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)]
     )
     tok.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
@@ -97,6 +97,7 @@ def train_tokenizer(n_problems: int = 6000) -> PreTrainedTokenizerFast:
     def texts() -> Iterator[str]:
         for number in NUMBERS:
             yield " ".join([str(number)] * 3000)
+            yield "=".join([str(number)] * 3000)
         for p in some:
             yield f"{p.question}\n{' '.join(p.steps)}\n{CUE} {p.answer}"
 
@@ -112,7 +113,12 @@ def train_tokenizer(n_problems: int = 6000) -> PreTrainedTokenizerFast:
 
 
 def build(shape: Shape, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
-    """A Llama of a shape, with grouped-query attention and an untied output layer."""
+    """A Llama of a shape, with grouped-query attention and tied embeddings.
+
+    Tied as in GPT-2, where COCONUT was made: a last hidden state then points where the
+    embedding of the token that it would say points, and can be read as that token. With
+    an output layer of its own a model has to learn first what its latents mean.
+    """
     return LlamaForCausalLM(
         LlamaConfig(
             vocab_size=VOCAB,
@@ -123,7 +129,7 @@ def build(shape: Shape, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
             intermediate_size=shape.mlp,
             max_position_embeddings=CONTEXT,
             rope_parameters={"rope_type": "default", "rope_theta": 10_000.0},
-            tie_word_embeddings=False,
+            tie_word_embeddings=True,
             bos_token_id=None,
             eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.pad_token_id,
@@ -224,13 +230,14 @@ def card(facts: dict) -> str:
     return f"""# `{facts["name"]}`: an embedded base that works problems out in steps
 
 A Llama-architecture causal language model with {facts["parameters"]:,} parameters
-({facts["shape"]}, vocabulary {VOCAB}, untied output layer, context {CONTEXT}), stored
-as bfloat16 safetensors. Byte-level BPE in which every number up to 999 is one token.
+({facts["shape"]}, vocabulary {VOCAB}, tied embeddings, context {CONTEXT}), stored as
+bfloat16 safetensors. Byte-level BPE in which every number up to 999 is one token,
+with a blank before it or without.
 
 **Data.** {facts["problems"]:,} generated problems of the training splits of
 `lrkit/data/problems.py` ({" and ".join(facts["tasks"])}, in turn), each as question,
 chain and answer, the chain in equations (`<<7+5=2>>`) or, in seven of ten rows, in
-results alone (`<<2>>`); {facts["rows"]:,} rows were read. No row asks for an answer
+results alone (`2 6`); {facts["rows"]:,} rows were read. No row asks for an answer
 without its chain: whether a model can answer at once is what the methods of the
 workbook try.
 The operations of validation and test problems are in none of them, nor any of the
