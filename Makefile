@@ -84,7 +84,7 @@ study: $(READY) ## Record the long runs with several random seeds in results/ (r
 	$(PY) -m lrkit.study.baselines
 	$(PY) -m lrkit.study.latent_arms
 
-bench: $(READY) ## Measure the speed of one token against generation (about 13 minutes)
+bench: $(READY) ## Measure the speed of one token, and of latents, against slower ways
 	$(PY) -m lrkit.study.bench
 	$(PY) -m lrkit.study.bench.latent
 

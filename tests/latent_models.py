@@ -5,6 +5,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from lrkit.data.problems import Problem
 from lrkit.latent.chain_rows import ChainRows
+from lrkit.latent.slots import SlotModel
 
 
 def problem(n_steps=3, answer=None, question=None):
@@ -36,3 +37,12 @@ def tiny_llama(vocab, width=32, layers=2):
 
 def rows_for(model, tokenizer, context=256):
     return ChainRows.of(model, tokenizer, context)
+
+
+def lively(tokenizer):
+    """A model with slots whose weights are large: its answers hang on what it reads."""
+    model = SlotModel.wrap(tiny_llama(len(tokenizer)), map={"kind": "mlp"}).eval()
+    for weight in model.base.parameters():
+        if weight.ndim == 2:
+            weight.data *= 8
+    return model

@@ -13,8 +13,9 @@ from lrkit.data import conversations
 from lrkit.paths import results_dir
 from lrkit.profiles import load_profile
 from lrkit.study import answer_arms
-from lrkit.study.answer_arms import append_row, correctness, done, recorded, slug
+from lrkit.study.answer_arms import correctness, recorded
 from lrkit.study.baselines import recorded_heads
+from lrkit.study.recording import append_row, done, record_runs, slug
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +72,23 @@ def test_a_recorded_pair_is_skipped_and_rows_are_appended(tmp_path):
     append_row(path, {"arm": "b", "seed": 2, "x": 3})
     assert done(path) == {("a", 0), ("b", 2)}
     assert pd.read_csv(path)["x"].tolist() == [1, 3]
+
+
+def test_what_is_recorded_is_not_run_again(tmp_path, monkeypatch):
+    called = []
+
+    def run_one(profile, arm, seed, out):
+        called.append((profile.name, arm, seed, out))
+        return {"arm": arm, "seed": seed}
+
+    append_row(tmp_path / "t.csv", {"arm": "a", "seed": 1})
+    line = ["x", "--profile", "smoke", "--seeds", "0", "1", "--out", str(tmp_path)]
+    monkeypatch.setattr("sys.argv", line)
+    record_runs("", ["a", "b"], "t.csv", run_one)
+    wanted = [("a", 0), ("b", 0), ("b", 1)]
+    assert called == [("smoke", arm, seed, tmp_path) for arm, seed in wanted]
+    record_runs("", ["a", "b"], "t.csv", run_one)
+    assert len(called) == 3 and len(done(tmp_path / "t.csv")) == 4
 
 
 def test_correctness_has_a_row_per_random_seed_and_a_column_per_question():

@@ -7,13 +7,13 @@ import pandas as pd
 import pytest
 from latent_models import tiny_llama
 
+from lrkit.data.problem_sets import SPLITS, evaluation_problems
 from lrkit.latent import trained as trained_module
-from lrkit.latent.trained import SPLITS, evaluation_problems
 from lrkit.paths import results_dir
 from lrkit.profiles import load_profile
 from lrkit.study import latent_arms
-from lrkit.study.answer_arms import slug
 from lrkit.study.latent_arms import ARMS, MAIN, recorded, run_one, settings_of
+from lrkit.study.recording import slug
 
 STUDY = load_profile("study")
 

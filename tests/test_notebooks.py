@@ -40,10 +40,10 @@ def test_all_notebooks_share_one_bootstrap_cell():
     assert committed.bootstrap_defects(NOTEBOOKS) == []
 
 
-def test_every_notebook_has_a_number_of_its_own_from_the_map_on():
+def test_the_numbers_of_the_notebooks_run_without_gaps_from_the_map_on():
     assert [path.stem for path in NOTEBOOKS[:1]] == ["00_start_here"]
-    numbers = [path.name[:2] for path in NOTEBOOKS]
-    assert len(set(numbers)) == len(numbers)
+    numbers = [int(path.name[:2]) for path in NOTEBOOKS]
+    assert numbers == list(range(len(NOTEBOOKS)))
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=stems)

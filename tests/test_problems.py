@@ -90,10 +90,12 @@ def test_the_answer_is_the_last_result_and_every_step_starts_from_the_one_before
 
 
 def test_lengths_are_those_of_the_split_and_all_alike(drawn):
-    for split, found in drawn.items():
+    for split, some in drawn.items():
+        # Enough of them that chance alone stays far within the bound.
+        found = problems(some[0].task, split, 5000)
         lengths = Counter(p.n_steps for p in found)
         assert set(lengths) == set(LENGTHS[split])
-        assert max(lengths.values()) < 1.4 * min(lengths.values())
+        assert max(lengths.values()) < 1.3 * min(lengths.values())
     assert set(LENGTHS["train"]) == {1, 2, 3, 4, 5}
     assert set(LENGTHS["longer"]) == {6, 7, 8}
 

@@ -2,12 +2,13 @@
 
 import random
 
+import pandas as pd
 import pytest
 from latent_models import problem, rows_for, tiny_llama
 
 from lrkit.latent.curriculum import Curriculum
 from lrkit.latent.slots import SlotModel
-from lrkit.plots_latent import KINDS, token_rows
+from lrkit.plots_latent import KINDS, by_number, token_rows
 from lrkit.study.row_pictures import boxes, place_of
 
 PROBLEM = problem(3)
@@ -63,3 +64,11 @@ def test_every_box_is_drawn_within_the_figure(rows):
         box = text.get_window_extent(renderer)
         assert box.x0 >= 0 and box.x1 <= width
     assert {kind for row in shown.values() for _, kind in row} <= set(KINDS)
+
+
+def test_a_line_is_drawn_for_each_method_in_percent():
+    shares = {"CoT": pd.Series({1: 1.0, 2: 0.5}), "pause": pd.Series({1: 0.25, 2: 0.0})}
+    (ax,) = by_number(shares, "steps", "share that is right").axes
+    drawn = {line.get_label(): list(line.get_ydata()) for line in ax.lines}
+    assert drawn == {"CoT": [100, 50], "pause": [25, 0]}
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("steps", "share that is right, %")

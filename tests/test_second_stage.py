@@ -8,7 +8,7 @@ from lrkit.data.conversations import gold_standard
 from lrkit.paths import results_dir
 from lrkit.profiles import load_profile
 from lrkit.study import second_stage as module
-from lrkit.study.answer_arms import slug
+from lrkit.study.recording import slug
 from lrkit.study.second_stage import ARM, folder, second_stage
 
 

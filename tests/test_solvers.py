@@ -2,10 +2,9 @@
 
 import pytest
 import torch
-from latent_models import problem, rows_for, tiny_llama
+from latent_models import lively, problem, rows_for
 
 from lrkit.latent.chain_rows import TooLong
-from lrkit.latent.slots import SlotModel
 from lrkit.latent.solvers import SlotSolver, parameter_counts
 
 QUESTIONS = [problem(k).question + " Say it." * k for k in (1, 4, 2)]
@@ -13,11 +12,7 @@ QUESTIONS = [problem(k).question + " Say it." * k for k in (1, 4, 2)]
 
 @pytest.fixture(scope="module")
 def model(chatml):
-    model = SlotModel.wrap(tiny_llama(len(chatml)), map={"kind": "mlp"}).eval()
-    for weight in model.base.parameters():
-        if weight.ndim == 2:
-            weight.data *= 8
-    return model
+    return lively(chatml)
 
 
 @pytest.fixture(scope="module")

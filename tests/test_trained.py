@@ -9,14 +9,7 @@ from latent_models import problem, tiny_llama
 from lrkit.latent import trained as module
 from lrkit.latent.codi import CodiModel
 from lrkit.latent.methods import METHODS
-from lrkit.latent.trained import (
-    evaluation_problems,
-    method_settings,
-    run_key,
-    splits_of,
-    trained,
-    training_problems,
-)
+from lrkit.latent.trained import method_settings, run_key, trained
 from lrkit.profiles import load_profile
 
 GIVEN = [problem(k) for k in (1, 2, 3)]
@@ -96,27 +89,17 @@ def test_a_killed_curriculum_goes_on_to_the_same_weights(settings, monkeypatch):
 
 def test_whatever_matters_gives_another_key(settings):
     first = run_key(settings, "CODI", 0)
+    changed = dataclasses.replace(GIVEN[0], answer="9")
     more = dataclasses.replace(settings, gamma=1.0)
     others = [
         run_key(more, "CODI", 0),
         run_key(settings, "COCONUT", 0),
         run_key(settings, "CODI", 1),
         run_key(settings, "CODI", 0, GIVEN),
+        run_key(settings, "CODI", 0, [changed, *GIVEN[1:]]),
     ]
     assert first == run_key(settings, "CODI", 0)
-    assert len({first, *others}) == 5
-
-
-def test_problems_of_a_seed_are_its_own_and_evaluation_is_the_same_for_all():
-    settings = load_profile("smoke", "latent").latent
-    first, second = training_problems(settings, 0), training_problems(settings, 1)
-    assert len(first) == settings.train_rows and first != second
-    assert first == training_problems(settings, 0)
-    test = evaluation_problems(settings, "test")
-    assert {p.split for p in test} == {"test"} and len(test) == settings.eval_rows
-    seen = {str(p.made_from["start"]) + str(p.made_from["operations"]) for p in first}
-    asked = {str(p.made_from["start"]) + str(p.made_from["operations"]) for p in test}
-    assert not seen & asked
+    assert len({first, *others}) == 6
 
 
 def test_settings_arrive_at_the_methods():
@@ -133,23 +116,3 @@ def test_what_cannot_be_is_refused():
     settings = load_profile("smoke", "latent").latent
     with pytest.raises(ValueError, match="no method 'CODA': choose one of CoT,"):
         trained(settings, "CODA")
-    public = dataclasses.replace(settings, task="gsm8k_aug")
-    with pytest.raises(ValueError, match="set its source to a folder"):
-        training_problems(public, 0)
-    unknown = dataclasses.replace(settings, task="sums")
-    with pytest.raises(ValueError, match="no task 'sums': choose one of clock"):
-        evaluation_problems(unknown, "test")
-
-
-def test_a_public_set_is_read_from_its_source(tmp_path):
-    lines = ["A has 1 and gets 2.||<<1+2=3>> #### 3", "B has 4.||<<4*1=4>> #### 4"]
-    (tmp_path / "train.txt").write_text("\n".join(lines) + "\n")
-    (tmp_path / "test.txt").write_text(lines[0] + "\n")
-    settings = dataclasses.replace(
-        load_profile("gpu", "latent").latent, source=str(tmp_path), train_rows=1
-    )
-    (problem,) = training_problems(settings, 0)
-    assert problem.steps == ("<<1+2=3>>",) and problem.answer == "3"
-    assert [p.split for p in evaluation_problems(settings, "test")] == ["test"]
-    assert splits_of(settings) == ("test",)
-    assert "longer" in splits_of(load_profile("cpu", "latent").latent)

@@ -110,6 +110,12 @@ class SlotSolver:
             found |= zip(batch, self._batch([asked[i] for i in batch]), strict=True)
         return [found[i] for i in range(len(asked))]
 
+    def batch_of(self, asked: Sequence[SlotRow]) -> dict[str, torch.Tensor]:
+        """`input_ids` and `attention_mask`, each [batch, columns], on the device."""
+        batch = collate(asked, self.model.id_of(SLOT), self.rows.tokenizer.pad_token_id)
+        del batch["labels"]
+        return {name: value.to(self.model.device) for name, value in batch.items()}
+
     def decode(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         """[batch, columns + written] token ids of one batch."""
         tokenizer = self.rows.tokenizer
@@ -127,8 +133,7 @@ class SlotSolver:
         model, tokenizer = self.model.eval(), self.rows.tokenizer
         if self.pause:
             asked = [paused(row, self.rows.pause) for row in asked]
-        inputs = collate(asked, model.id_of(SLOT), tokenizer.pad_token_id)
-        inputs = {k: v.to(model.device) for k, v in inputs.items() if k != "labels"}
+        inputs = self.batch_of(asked)
         new = self.decode(inputs)[:, inputs["input_ids"].shape[1] :].tolist()
         seconds = (time.perf_counter() - began) / len(asked)
         blocks, head = parameter_counts(model)

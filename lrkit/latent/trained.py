@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from itertools import islice
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -16,8 +16,8 @@ from filelock import FileLock
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from lrkit.cache import fingerprint, run_folder
-from lrkit.data import gsm
-from lrkit.data.problems import TASKS, Problem, problems, stream
+from lrkit.data.problem_sets import training_problems
+from lrkit.data.problems import Problem
 from lrkit.latent.chain_rows import ChainRows
 from lrkit.latent.codi import CodiModel
 from lrkit.latent.curriculum import Curriculum
@@ -46,9 +46,6 @@ MODULES = (
     "lrkit.latent.slots",
     "lrkit.latent.training",
 )
-PUBLIC = {"gsm8k": gsm.gsm8k, "gsm8k_aug": gsm.gsm8k_aug, "svamp": gsm.svamp}
-SPLITS = ("validation", "test", "longer", "templates", "larger")
-TRAIN_SEED, EVAL_SEED = 1000, 0
 MODEL, SOLVER = "model", "solver.json"
 
 
@@ -71,44 +68,6 @@ def method_settings(settings: LatentSettings) -> MethodSettings:
     )
 
 
-def splits_of(settings: LatentSettings) -> tuple[str, ...]:
-    """The splits that are evaluated; a public set has none out of distribution."""
-    return SPLITS if settings.task in TASKS else ("test",)
-
-
-def _public(settings: LatentSettings, split: str, n: int) -> list[Problem]:
-    """The first rows of a public set."""
-    if settings.task not in PUBLIC:
-        known = ", ".join([*TASKS, *PUBLIC])
-        raise ValueError(f"there is no task {settings.task!r}: choose one of {known}.")
-    if not settings.source:
-        raise ValueError(
-            f"{settings.task} is no part of the workbook: set its source to a folder, "
-            'a file, or "hub id@commit", see lrkit.data.gsm.'
-        )
-    name, _, revision = settings.source.partition("@")
-    return PUBLIC[settings.task](name, split, revision or None)[:n]
-
-
-def training_problems(settings: LatentSettings, seed: int) -> list[Problem]:
-    """What a method is trained on; of a generated task others for another seed.
-
-    Raises:
-        ValueError: for an unknown task, or a public set without its source.
-    """
-    if settings.task in TASKS:
-        endless = stream(settings.task, "train", TRAIN_SEED + seed)
-        return list(islice(endless, settings.train_rows))
-    return _public(settings, "train", settings.train_rows)
-
-
-def evaluation_problems(settings: LatentSettings, split: str) -> list[Problem]:
-    """The problems of one split, the same for every method and random seed."""
-    if settings.task in TASKS:
-        return problems(settings.task, split, settings.eval_rows, EVAL_SEED)
-    return _public(settings, split, settings.eval_rows)
-
-
 def load_base(settings: LatentSettings) -> PreTrainedModel:
     """The base in float32, as training in full needs it."""
     base = AutoModelForCausalLM.from_pretrained(
@@ -123,10 +82,13 @@ def load_base(settings: LatentSettings) -> PreTrainedModel:
 def run_key(
     settings: LatentSettings, method: str, seed: int, given: list[Problem] | None = None
 ) -> str:
-    """Fingerprint of one run: code, settings, base weights, problems given by hand."""
+    """Fingerprint of one run: code, settings, base weights, and the problems
+    themselves where code and settings do not decide them."""
     weights = Path(model_path(settings.base)) / "model.safetensors"
     params = {"settings": settings, "method": method, "seed": seed}
-    params["problems"] = [p.id + p.question for p in given or []]
+    if given is None and settings.source:
+        given = training_problems(settings, seed)
+    params["problems"] = [repr(p) for p in given or []]
     return fingerprint(params, MODULES, [weights] if weights.is_file() else [])
 
 
@@ -150,18 +112,20 @@ def trained(
     if method not in METHODS:
         known = ", ".join(METHODS)
         raise ValueError(f"there is no method {method!r}: choose one of {known}.")
-    problems = training_problems(settings, seed) if given is None else given
     folder = run_folder("latent", run_key(settings, method, seed, given))
     training = Training(
         load_base=lambda: load_base(settings),
         tokenizer=load_tokenizer(settings.base),
-        problems=problems,
+        problems=given or (),
         settings=method_settings(settings),
         folder=folder,
         seed=seed,
     )
     with FileLock(f"{folder}.lock"):  # two notebooks may ask at the same time
         if not (folder / SOLVER).is_file():
+            if given is None:
+                problems = training_problems(settings, seed)
+                training = replace(training, problems=problems)
             _save(METHODS[method](training), folder)
             for checkpoint in folder.glob("*/checkpoint-*"):
                 shutil.rmtree(checkpoint)

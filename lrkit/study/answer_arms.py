@@ -9,8 +9,6 @@ a killed run goes on from its last checkpoint.
 
 from __future__ import annotations
 
-import argparse
-import csv
 import json
 import platform
 import re
@@ -29,9 +27,9 @@ from lrkit.answer.engine import batches_by_length, left_pad
 from lrkit.answer.fitted import fitted, run_key
 from lrkit.data import conversations
 from lrkit.paths import results_dir
-from lrkit.profiles import Profile, load_profile
-from lrkit.quiet import hush
+from lrkit.profiles import Profile
 from lrkit.study.probes import linear_probe
+from lrkit.study.recording import record_runs, slug
 
 SETS = ("validation", "calibration", "test", "hand_written")
 
@@ -163,11 +161,6 @@ def probe_evidence(model: OneTokenClassifier, profile: Profile) -> pd.DataFrame:
     return pd.concat(parts)
 
 
-def slug(name: str) -> str:
-    """A file name of an arm's name."""
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
-
-
 def run_one(profile: Profile, arm_name: str, seed: int, out: Path) -> dict:
     """Train, score and probe one (arm, random seed); writes its predictions."""
     arm = ARMS[arm_name]
@@ -219,24 +212,6 @@ def run_one(profile: Profile, arm_name: str, seed: int, out: Path) -> dict:
     return row
 
 
-def append_row(path: Path, row: dict) -> None:
-    """Add one row to a CSV file, with a header if it is new."""
-    new = not path.is_file()
-    with path.open("a", newline="", encoding="utf-8") as f:
-        writer = csv.DictWriter(f, list(row), lineterminator="\n")
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
-
-
-def done(path: Path) -> set[tuple[str, int]]:
-    """(arm, seed) pairs that a results file holds."""
-    if not path.is_file():
-        return set()
-    table = pd.read_csv(path)
-    return set(zip(table["arm"], table["seed"].astype(int), strict=True))
-
-
 def recorded() -> tuple[pd.DataFrame, pd.DataFrame]:
     """The recorded experiment: one row per run, and one per run and question."""
     runs = pd.read_csv(results_dir() / "answer_arms.csv")
@@ -257,34 +232,9 @@ def correctness(predictions: pd.DataFrame, arm: str, name: str) -> np.ndarray:
     return table.to_numpy(float)
 
 
-def study_arguments(
-    parser: argparse.ArgumentParser,
-) -> tuple[argparse.Namespace, Profile, Path, list[int]]:
-    """What every part of `make study` is told: also profile, folder, random seeds."""
-    parser.add_argument("--profile", default="study")
-    parser.add_argument("--out", type=Path, default=None)
-    parser.add_argument("--seeds", nargs="*", type=int, default=None)
-    args = parser.parse_args()
-    hush()
-    profile = load_profile(args.profile)
-    out = args.out or results_dir()
-    out.mkdir(parents=True, exist_ok=True)
-    seeds = list(profile.seeds) if args.seeds is None else args.seeds
-    return args, profile, out, seeds
-
-
 def main() -> None:
-    """The command line of `make study`."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--arms", nargs="*", default=list(ARMS))
-    args, profile, out, seeds = study_arguments(parser)
-    path = out / "answer_arms.csv"
-    todo = [(a, s) for s in seeds for a in args.arms if (a, s) not in done(path)]
-    for n, (arm, seed) in enumerate(todo, 1):
-        print(f"[{n}/{len(todo)}] {arm}, random seed {seed}", flush=True)
-        row = run_one(profile, arm, seed, out)
-        append_row(path, row)
-        print(f"    {row}", flush=True)
+    """The command line of this part of `make study`."""
+    record_runs(__doc__, ARMS, "answer_arms.csv", run_one)
 
 
 if __name__ == "__main__":

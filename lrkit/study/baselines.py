@@ -7,7 +7,6 @@ seed of the `study` profile; TF-IDF takes a second and is computed where it is s
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,14 +20,8 @@ from lrkit.answer.arms import ARMS
 from lrkit.answer.head import HeadClassifier
 from lrkit.paths import results_dir
 from lrkit.profiles import Profile
-from lrkit.study.answer_arms import (
-    SETS,
-    append_row,
-    done,
-    evaluation_rows,
-    study_arguments,
-    training_rows,
-)
+from lrkit.study.answer_arms import SETS, evaluation_rows, training_rows
+from lrkit.study.recording import record_runs
 
 HEAD = "classification head"
 
@@ -64,7 +57,7 @@ def tfidf_scores(
     return rows[["id", "label"]].assign(p_yes=proba)
 
 
-def run_head(profile: Profile, seed: int, out: Path) -> dict:
+def run_head(profile: Profile, arm: str, seed: int, out: Path) -> dict:
     """Train and score the classification head once; writes its predictions."""
     rows = training_rows(profile, ARMS["label only"])
     started = time.time()
@@ -84,7 +77,7 @@ def run_head(profile: Profile, seed: int, out: Path) -> dict:
     folder = out / "baselines"
     folder.mkdir(parents=True, exist_ok=True)
     predictions.to_csv(folder / f"head-{seed}.csv", index=False, float_format="%.6g")
-    row = {"arm": HEAD, "seed": seed, "rows": len(rows)}
+    row = {"arm": arm, "seed": seed, "rows": len(rows)}
     for name, part in predictions.groupby("set", sort=False):
         right = (part["p_yes"] > 0.5) == (part["label"] == "yes")
         row[f"accuracy_{name}"] = round(float(right.mean()), 4)
@@ -107,13 +100,7 @@ def recorded_heads() -> tuple[pd.DataFrame, pd.DataFrame]:
 
 def main() -> None:
     """Record the classification head: part of `make study`."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    _, profile, out, seeds = study_arguments(parser)
-    path = out / "baselines.csv"
-    for seed in seeds:
-        if (HEAD, seed) not in done(path):
-            append_row(path, run_head(profile, seed, out))
-            print(f"{HEAD}, random seed {seed}: recorded", flush=True)
+    record_runs(__doc__, [HEAD], "baselines.csv", run_head)
 
 
 if __name__ == "__main__":

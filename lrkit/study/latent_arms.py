@@ -9,7 +9,6 @@ killed run goes on from its last checkpoint.
 
 from __future__ import annotations
 
-import argparse
 import json
 import platform
 import resource
@@ -23,13 +22,14 @@ import pandas as pd
 import torch
 import transformers
 
+from lrkit.data.problem_sets import evaluation_problems, splits_of
 from lrkit.latent.solvers import SlotSolver
-from lrkit.latent.trained import evaluation_problems, run_key, splits_of, trained
+from lrkit.latent.trained import run_key, trained
 from lrkit.paths import results_dir
 from lrkit.profiles import LatentSettings, Profile
-from lrkit.study.answer_arms import append_row, done, slug, study_arguments
 from lrkit.study.latent_controls import controls, diversity
-from lrkit.study.scoreboard import evaluate
+from lrkit.study.recording import record_runs, slug
+from lrkit.study.scoreboard import COSTS, evaluate
 
 TABLE = "latent_arms.csv"
 
@@ -42,18 +42,13 @@ class LatentArm:
     changes: dict[str, Any] = field(default_factory=dict)
 
 
-ARMS: dict[str, LatentArm] = {
-    name: LatentArm(name)
-    for name in (
-        "CoT", "short CoT", "No-CoT", "pause", "step dropping", "COCONUT", "CODI",
-    )
-} | {
+MAIN = ("CoT", "short CoT", "No-CoT", "pause", "step dropping", "COCONUT", "CODI")
+ARMS: dict[str, LatentArm] = {name: LatentArm(name) for name in MAIN} | {
     "COCONUT at once": LatentArm("COCONUT at once"),
     "CODI, no distillation": LatentArm("CODI", {"gamma": 0.0}),
     "CODI, no latents": LatentArm("CODI", {"n_latents": 0}),
     "CODI, 24 latents": LatentArm("CODI", {"n_latents": 24}),
-}  # fmt: skip
-MAIN = tuple(ARMS)[:7]
+}
 OTHER_NUMBERS = (0, 1, 2, 3, 4, 5, 6, 8, 12)
 
 
@@ -140,9 +135,6 @@ def run_one(profile: Profile, arm: str, seed: int, out: Path) -> dict:
     }
 
 
-COSTS = ("text_tokens", "latent_steps", "passes", "positions", "flops", "seconds")
-
-
 def recorded(kind: str = "") -> tuple[pd.DataFrame, pd.DataFrame]:
     """The recorded experiment: a row per run, and all answers with `arm` and `seed`.
 
@@ -166,16 +158,7 @@ def recorded(kind: str = "") -> tuple[pd.DataFrame, pd.DataFrame]:
 
 def main() -> None:
     """The command line of this part of `make study`."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--arms", nargs="*", default=list(ARMS))
-    args, profile, out, seeds = study_arguments(parser)
-    path = out / TABLE
-    todo = [(a, s) for s in seeds for a in args.arms if (a, s) not in done(path)]
-    for n, (arm, seed) in enumerate(todo, 1):
-        print(f"[{n}/{len(todo)}] {arm}, random seed {seed}", flush=True)
-        row = run_one(profile, arm, seed, out)
-        append_row(path, row)
-        print(f"    {row}", flush=True)
+    record_runs(__doc__, ARMS, TABLE, run_one)
 
 
 if __name__ == "__main__":

@@ -14,8 +14,7 @@ import pandas as pd
 import torch
 
 from lrkit.data.problems import Problem
-from lrkit.latent.layout import collate
-from lrkit.latent.slots import SLOT, SlotModel
+from lrkit.latent.slots import SlotModel
 from lrkit.latent.solvers import SlotSolver
 
 Change = Callable[[torch.Tensor], torch.Tensor]
@@ -26,7 +25,7 @@ def zeroed(latents: torch.Tensor) -> torch.Tensor:
     return torch.zeros_like(latents)
 
 
-def shuffled(latents: torch.Tensor) -> torch.Tensor:
+def reversed_order(latents: torch.Tensor) -> torch.Tensor:
     """The row's own latents in reverse order: none keeps its place, but for a middle
     one."""
     return latents.flip(1)
@@ -50,7 +49,7 @@ def averaged(latents: torch.Tensor) -> torch.Tensor:
 
 CHANGES: dict[str, Change] = {
     "zeroed": zeroed,
-    "reversed": shuffled,
+    "reversed": reversed_order,
     "of another question": of_another,
     "mean of all questions": averaged,
 }
@@ -116,9 +115,7 @@ def latents_of(
             solver.rows.asked(q, solver.n_latents)
             for q in questions[start : start + solver.batch_size]
         ]
-        inputs = collate(asked, model.id_of(SLOT), solver.rows.tokenizer.pad_token_id)
-        inputs = {k: v.to(model.device) for k, v in inputs.items() if k != "labels"}
-        out = model(**inputs, logits_to_keep=1)
+        out = model(**solver.batch_of(asked), logits_to_keep=1)
         written.append(out.latents.float().cpu())
         read.append(out.read.float().cpu())
     return torch.cat(written), torch.cat(read)

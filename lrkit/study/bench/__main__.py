@@ -18,7 +18,7 @@ from lrkit.study.bench.cases import (
     large_case,
     mistral_tokenizer,
 )
-from lrkit.study.bench.report import bench, provenance
+from lrkit.study.bench.report import bench, measured, print_aims, provenance
 from lrkit.study.bench.ways import all_ways
 
 NAME = "bench_one_token.json"
@@ -46,15 +46,12 @@ def main() -> None:
         EMBEDDED: lambda: embedded_case(args.rows),
         LARGE: lambda: large_case(mistral_tokenizer(args.tokenizer), args.rows),
     }
-    cases = []
-    for name, make in makers.items():
-        try:
-            case = make()
-        except Unavailable as reason:
-            _say(f"{name}: skipped. {reason}")
-            cases.append({"case": name, "skipped": str(reason)})
-            continue
-        cases.append(bench(case, all_ways(case), args.repeats, _say))
+    cases = measured(
+        makers,
+        lambda case: bench(case, all_ways(case), args.repeats, _say),
+        Unavailable,
+        _say,
+    )
     results = provenance(args.repeats) | {"cases": cases}
     out.write_text(json.dumps(results, indent=1, allow_nan=False) + "\n", "utf-8")
     speed(results).savefig(out.with_suffix(".png"))
@@ -62,10 +59,7 @@ def main() -> None:
         for row in case.get("comparisons", []) + case.get("by_chain_length", []):
             times = f"{row['median']:.1f} ({row['min']:.1f}-{row['max']:.1f})"
             print(f"{case['case']}: {row['faster']} / {row['slower']}: {times} times")
-        for aim in case.get("aims", []):
-            verdict = "met" if aim["met"] else "not met"
-            measured = f"{aim['median']:.2f}, aim {aim['wanted']}"
-            print(f"{case['case']}: {measured} {aim['aim']}: {verdict}")
+        print_aims(case)
 
 
 if __name__ == "__main__":

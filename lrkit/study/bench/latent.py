@@ -36,7 +36,7 @@ from lrkit.study.bench.latent_ways import (
     TRAINING,
 )
 from lrkit.study.bench.measuring import spread
-from lrkit.study.bench.report import provenance
+from lrkit.study.bench.report import measured, print_aims, provenance
 
 Record = dict[str, Any]
 
@@ -204,15 +204,12 @@ def main() -> None:
         parser.error("a bench needs a repeat at least.")
     out = args.out or (build_dir() if args.small else results_dir()) / NAME
     hush()
-    cases = []
-    for name, make in CASES.items():
-        try:
-            case = make()
-        except FileNotFoundError as reason:
-            _say(f"{name}: skipped. {reason}")
-            cases.append({"case": name, "skipped": str(reason)})
-            continue
-        cases.append(bench(small(case) if args.small else case, args.repeats, _say))
+    cases = measured(
+        CASES,
+        lambda case: bench(small(case) if args.small else case, args.repeats, _say),
+        FileNotFoundError,
+        _say,
+    )
     results = provenance(args.repeats) | {"notes": list(NOTES), "cases": cases}
     del results["batch_tokens"]
     out.write_text(json.dumps(results, indent=1, allow_nan=False) + "\n", "utf-8")
@@ -225,10 +222,7 @@ def main() -> None:
                 f"{case['case']}: {what}: {times} {row['slower']!r}, by positions "
                 f"{row['by_positions']:.1f}"
             )
-        for aim in case.get("aims", []):
-            verdict = "met" if aim["met"] else "not met"
-            measured = f"{aim['median']:.2f}, aim {aim['wanted']}"
-            print(f"{case['case']}: {measured} {aim['aim']}: {verdict}")
+        print_aims(case)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ and counts in the records.
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,40 @@ NOTES = (
     "A chain is what `generate` of transformers takes for it, prompt included, without "
     "a shared prefix. `share_of_floor` says how much of that is multiplications.",
 )
+
+
+def measured(
+    makers: Mapping[str, Callable[[], Any]],
+    measure_one: Callable[[Any], Record],
+    missing: type[Exception],
+    say: Callable[[str], None],
+) -> list[Record]:
+    """The record of each case that can be made here; of the others why not.
+
+    Args:
+        makers: name -> what makes the case.
+        measure_one: case to record.
+        missing: what a maker raises where something is not there.
+        say: is told what is skipped.
+    """
+    cases = []
+    for name, make in makers.items():
+        try:
+            case = make()
+        except missing as reason:
+            say(f"{name}: skipped. {reason}")
+            cases.append({"case": name, "skipped": str(reason)})
+            continue
+        cases.append(measure_one(case))
+    return cases
+
+
+def print_aims(case: Record) -> None:
+    """What was aimed at, what was measured, and whether it is met."""
+    for aim in case.get("aims", []):
+        verdict = "met" if aim["met"] else "not met"
+        found = f"{aim['median']:.2f}, aim {aim['wanted']}"
+        print(f"{case['case']}: {found} {aim['aim']}: {verdict}")
 
 
 def compared(records: Sequence[Record], faster: str, slower: str) -> Record:
