@@ -9,10 +9,10 @@ import pytest
 from lrkit.data.chains import (
     NECESSARY,
     REDUNDANT,
+    in_brackets,
     joined,
     n_redundant,
     parse_steps,
-    results_only,
     step_value,
     terse,
     verbose,
@@ -117,8 +117,9 @@ def test_what_is_no_equation_or_no_share_is_refused():
 
 def test_results_alone_are_those_of_the_steps():
     for p in problems("words", "test", 50):
-        short = results_only(p.steps)
-        assert list(short) == [s.rpartition("=")[2].strip(">") for s in p.steps]
-    assert results_only(()) == ()
+        left, *short, right = in_brackets(p.steps).split(" ")
+        assert short == [s.rpartition("=")[2].strip(">") for s in p.steps]
+        assert (left, right) == ("(", ")")
+    assert in_brackets(()) == ""
     with pytest.raises(ValueError, match="'2' is no equation"):
-        results_only(["<<1+1=2>>", "2"])
+        in_brackets(["<<1+1=2>>", "2"])

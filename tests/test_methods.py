@@ -42,6 +42,15 @@ def test_every_method_trains_its_base_and_answers(name, training):
     assert solver.writes_chain == (name in ("CoT", "short CoT"))
 
 
+def test_the_rows_around_the_slots_begin_as_brackets(training):
+    model = training.wrapped()
+    rows, table = training.rows(model), model.get_input_embeddings().weight
+    left, *_, right = rows.encode("( 1 )")
+    begin = model.embed(torch.tensor([rows.bot, rows.eot, rows.pause]))
+    assert torch.equal(begin[0], table[left]) and torch.equal(begin[1], table[right])
+    assert not (begin[2] == table).all(1).any()
+
+
 @pytest.mark.parametrize("name", ["CODI", "COCONUT"])
 def test_the_random_seed_decides_the_weights(name, training, chatml, tmp_path):
     def trained(folder, seed):

@@ -8,6 +8,7 @@ from itertools import islice
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from lrkit.data.chains import in_brackets
 from lrkit.data.problems import TASKS, part_of
 from lrkit.latent.chain_rows import CUE, ChainRows
 from lrkit.latent.slots import SlotModel
@@ -72,19 +73,21 @@ def test_the_recipe_leaves_a_base_and_a_card_of_what_it_measured(tmp_path, monke
     assert think.card(record) == card and "| clock | 25.0 % |" in card
 
 
-def test_first_steps_are_results_alone_and_no_row_is_without_a_chain(tokenizer):
+def test_first_steps_are_in_brackets_and_no_row_is_without_a_chain(tokenizer):
     model = SlotModel.wrap(build(SHAPES["think-narrow"], tokenizer))
     rows = ChainRows.of(model, tokenizer)
     rng, alone, whole = random.Random(0), 0, 0
     for p in islice(pretraining_problems(("clock",)), 400):
         row = think.chain_row(rows, p, rng)
         said = tokenizer.decode(row.rest)
-        chain = said.partition("\n")[0].split()
-        assert len(chain) == p.n_steps and f"\n{CUE} {p.answer}" in said
-        written = ["=" in step for step in chain]
-        assert written == sorted(written), "results alone stand first"
-        alone += not any(written)
-        whole += all(written)
-        if not any(written):
-            assert len(rows.steps(chain)) == p.n_steps + 1, "a token a step"
+        chain, _, answer = said.partition(CUE)
+        n = chain.count("=")
+        assert chain == in_brackets(p.steps[: p.n_steps - n]) + (
+            " ".join(p.steps[p.n_steps - n :]) + "\n" if n else ""
+        )
+        assert answer.startswith(f" {p.answer}")
+        alone += n == 0
+        whole += n == p.n_steps
+        if not n:
+            assert len(rows.encode(chain)) == p.n_steps + 2, "a token a step"
     assert 160 < alone < 240 and 60 < whole < 130

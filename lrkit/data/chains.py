@@ -167,10 +167,10 @@ def joined(chain: Sequence[Sentence]) -> str:
     return " ".join(sentence.text for sentence in chain)
 
 
-def results_only(steps: Sequence[str]) -> tuple[str, ...]:
-    """What each step comes to: "<<7+5=2>>" as "2".
+def in_brackets(steps: Sequence[str]) -> str:
+    """What each step comes to, and no more: "( 2 6 )"; "" for no steps.
 
     Raises:
         ValueError: for a step that is no equation.
     """
-    return tuple(step_value(step) for step in steps)
+    return " ".join(["(", *map(step_value, steps), ")"]) if steps else ""

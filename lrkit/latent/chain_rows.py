@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
+from lrkit.data.chains import in_brackets
 from lrkit.data.problems import Problem
 from lrkit.latent.layout import SlotRow
 from lrkit.latent.slots import SlotModel
@@ -101,10 +102,22 @@ class ChainRows:
         return self.encode(" ".join(steps) + "\n") if steps else []
 
     # --- whole rows -----------------------------------------------------------------
-    def chain(self, problem: Problem, steps: Sequence[str] | None = None) -> SlotRow:
+    def chain(
+        self,
+        problem: Problem,
+        steps: Sequence[str] | None = None,
+        bracketed: Sequence[str] = (),
+    ) -> SlotRow:
         """CoT: question, steps (all of them, or those given), answer; all but the
-        question carries loss. Without steps it is the row of No-CoT."""
-        chain = self.steps(problem.steps if steps is None else steps)
+        question carries loss. Without steps it is the row of No-CoT.
+
+        Args:
+            problem: gives question and answer.
+            steps: written whole.
+            bracketed: before them, as results alone: "( 2 6 )".
+        """
+        chain = self.encode(in_brackets(bracketed))
+        chain += self.steps(problem.steps if steps is None else steps)
         rest = chain + self.answer(problem.answer).ids
         return self._checked(
             SlotRow(self.question(problem.question), 0, rest, len(rest))

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
-from lrkit.data.chains import results_only
+from lrkit.data.chains import in_brackets
 from lrkit.data.problems import Problem
 from lrkit.guard import GuardSettings, guarded_train
 from lrkit.latent.chain_rows import ChainRows
@@ -71,9 +71,14 @@ class Training:
     seed: int = 0
 
     def wrapped(self, kind: type[SlotModel] = SlotModel, **config) -> SlotModel:
-        """The base with slots; rows and map are drawn by the seed."""
+        """The base with slots; rows and map are drawn by the seed, and the rows before
+        and behind the slots begin as those of brackets (COCONUT's begin as "<<")."""
         set_seed(self.seed)
-        return kind.wrap(self.load_base(), **config)
+        model = kind.wrap(self.load_base(), **config)
+        ids = self.rows(model).encode(in_brackets(["<<1+1=2>>"]))
+        model.copy_row("<bot>", ids[0])
+        model.copy_row("<eot>", ids[-1])
+        return model
 
     def rows(self, model: SlotModel) -> ChainRows:
         """How this method's rows are made."""
@@ -109,10 +114,10 @@ def cot(training: Training) -> SlotSolver:
 
 
 def short_cot(training: Training) -> SlotSolver:
-    """CoT SFT on results alone, such as "2 6": a token a step, and words still."""
+    """CoT SFT on results alone, "( 2 6 )": a token a step, and words still."""
     model = training.wrapped()
     rows = training.rows(model)
-    make = lambda p, _: rows.chain(p, results_only(p.steps))  # noqa: E731
+    make = lambda p, _: rows.chain(p, (), p.steps)  # noqa: E731
     training.train(model, make, training.settings.run, "short-cot")
     return SlotSolver(model, rows, writes_chain=True)
 

@@ -114,6 +114,12 @@ class SlotModel(PreTrainedModel, GenerationMixin):
             raise ValueError(f"there is no special token {name!r}: there are {known}.")
         return self.first_special + self.config.specials.index(name)
 
+    def copy_row(self, name: str, token: int) -> None:
+        """Let a special begin as a token of the base, by its id."""
+        row = self.base.get_input_embeddings().weight[token].detach()
+        which = self.config.specials.index(name)
+        self.rows.weight.data[which] = row.to(self.rows.weight)
+
     def get_input_embeddings(self) -> nn.Module:
         """The base's table; rows of specials are not in it, see `embed`."""
         return self.base.get_input_embeddings()

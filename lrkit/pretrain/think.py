@@ -21,7 +21,7 @@ import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from lrkit.data.chains import results_only
+from lrkit.data.chains import in_brackets
 from lrkit.data.problems import TASKS, Problem, stream
 from lrkit.latent.chain_rows import CUE, ChainRows
 from lrkit.latent.layout import SlotRow
@@ -57,7 +57,7 @@ SHAPES = {
         # Clock arithmetic alone: a million parameters know it after minutes.
         Shape(
             "think-narrow", 3, 128, 4, 320, ("clock",),
-            RunSettings(2000, 64, 1, 3e-3, cpu_bf16=True),
+            RunSettings(1500, 64, 1, 3e-3, cpu_bf16=True),
         ),
         Shape(
             "think-wide", 6, 256, 8, 640, ("clock", "words"),
@@ -99,6 +99,7 @@ def train_tokenizer(n_problems: int = 6000) -> PreTrainedTokenizerFast:
             yield "=".join([str(number)] * 3000)
         for p in some:
             yield f"{p.question}\n{' '.join(p.steps)}\n{CUE} {p.answer}"
+            yield in_brackets(p.steps)
 
     tok.train_from_iterator(texts(), trainer)
     return PreTrainedTokenizerFast(
@@ -183,18 +184,17 @@ def pretrain(shape: Shape, out: Path, work: Path, max_steps: int | None = None) 
 
 
 def chain_row(rows: ChainRows, problem: Problem, rng: random.Random) -> SlotRow:
-    """A row whose first steps are results alone, and the others whole equations.
+    """A row whose first steps are results alone in brackets, the others equations.
 
-    In half of all rows (`SHORT`) every step is a result alone; in the others their
-    number is uniform from none to all but the last. From whole equations a small model
+    In half of all rows (`SHORT`) every step is in brackets; in the others their number
+    is uniform from none to all but the last. From whole equations a small model
     learns to compute a step behind its "=", where both operands stand beside each
     other, and nowhere else; a latent stands elsewhere. A pretrained language model of
     any size can take one step without writing it out.
     """
     n = problem.n_steps
-    alone = n if rng.random() < SHORT else rng.randrange(n)
-    shown = (*results_only(problem.steps[:alone]), *problem.steps[alone:])
-    return rows.chain(problem, shown)
+    short = n if rng.random() < SHORT else rng.randrange(n)
+    return rows.chain(problem, problem.steps[short:], problem.steps[:short])
 
 
 def chain_accuracy(
@@ -237,13 +237,14 @@ def card(facts: dict) -> str:
 
 A GPT-2-architecture causal language model with {facts["parameters"]:,} parameters
 ({facts["shape"]}, vocabulary {VOCAB}, input and output layers untied, context
-{CONTEXT}), stored as bfloat16 safetensors. Byte-level BPE in which every number up to 999 is one token,
-with a blank before it or without.
+{CONTEXT}), stored as bfloat16 safetensors. Byte-level BPE in which every number up
+to 999 is one token, with a blank before it or without.
 
 **Data.** {facts["problems"]:,} generated problems of the training splits of
 `lrkit/data/problems.py` ({" and ".join(facts["tasks"])}, in turn), each as question,
-chain and answer. The first steps of a chain are results alone, the others equations
-(`2 <<2*3=6>>`): in half of the rows all of them are, in the others any number but all.
+chain and answer. The first steps of a chain are results alone in brackets, the others
+equations (`( 2 )<<2*3=6>>`): in half of the rows all steps are in brackets, in the
+others any number but all.
 {facts["rows"]:,} rows were read. No row asks for an answer
 without its chain: whether a model can answer at once is what the methods of the
 workbook try.
