@@ -72,6 +72,7 @@ class LatentSettings:
     last_stage: float  # share of a curriculum's steps for its last stage
     mixing: float  # share of rows from earlier stages
     context: int  # longest row, in tokens
+    scale: float  # of a hidden state that is written as a latent
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,7 @@ _STUDY_LATENT = LatentSettings(
     last_stage=0.4,
     mixing=0.0,
     context=384,
+    scale=0.1,  # its hidden states are 20 times as long as its embeddings
 )
 
 PROFILES: dict[str, Profile] = {
@@ -190,6 +192,7 @@ PROFILES: dict[str, Profile] = {
             last_stage=0.4,
             mixing=0.0,
             context=256,
+            scale=1.0,
         ),
     ),
     "study": Profile("study", (0, 1, 2), _CPU, _STUDY_LATENT),

@@ -77,7 +77,7 @@ def test_the_stages_of_a_curriculum_take_the_steps_of_one_run(training, monkeypa
 
 def test_a_run_that_was_killed_goes_on_to_the_same_weights(training, chatml, tmp_path):
     def trainer(folder, steps):
-        model = training.wrapped(map={"kind": "mlp"})
+        model = training.wrapped(map="mlp")
         rows = training.rows(model)
         settings = RunSettings(6, 2, warmup=0, save_steps=3)
         made = trainer_for(
@@ -139,7 +139,7 @@ class Quiet(SlotModel):
 
 def test_a_new_method_is_a_map_and_a_loss(training, monkeypatch, chatml):
     monkeypatch.setitem(maps.MAPS, "halved", lambda width: Halved())
-    model = training.wrapped(Quiet, map={"kind": "halved"})
+    model = training.wrapped(Quiet, map="halved")
     rows = training.rows(model)
     inputs = collate([rows.latent(PROBLEMS[2], 3)], model.id_of(SLOT))
     with torch.no_grad():

@@ -9,16 +9,40 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import nn
 
 
-def identity(width: int) -> nn.Module:
-    """Nothing: COCONUT feeds the last hidden state as it is."""
-    return nn.Identity()
+class Scaled(nn.Module):
+    """Vectors times a constant."""
+
+    def __init__(self, scale: float):
+        super().__init__()
+        self.scale = scale
+
+    def forward(self, vectors: torch.Tensor) -> torch.Tensor:
+        """[..., width] to [..., width]."""
+        return vectors * self.scale
+
+
+def identity(width: int, scale: float = 1.0) -> nn.Module:
+    """COCONUT's: the last hidden state, as it is or made shorter.
+
+    Args:
+        width: of the hidden states.
+        scale: what they are multiplied by. A hidden state behind the last norm may be
+            many times as long as an embedding; where positions are added to what is
+            written, they drown beside it.
+    """
+    return nn.Identity() if scale == 1.0 else Scaled(scale)
 
 
 def mlp(
-    width: int, inner: int | None = None, dropout: float = 0.0, norm: bool = True
+    width: int,
+    inner: int | None = None,
+    dropout: float = 0.0,
+    norm: bool = True,
+    scale: float = 1.0,
 ) -> nn.Module:
     """CODI's projection: dropout, linear, GELU, linear, LayerNorm.
 
@@ -27,6 +51,7 @@ def mlp(
         inner: width between the two linear layers; None: `width`.
         dropout: share of the inputs dropped in training.
         norm: whether a LayerNorm follows.
+        scale: what its gain starts at, see `identity`; without a norm it does nothing.
     """
     inner = inner or width
     layers = [
@@ -35,7 +60,10 @@ def mlp(
         nn.GELU(),
         nn.Linear(inner, width),
     ]
-    return nn.Sequential(*layers, *([nn.LayerNorm(width)] if norm else []))
+    if norm:
+        layers.append(nn.LayerNorm(width))
+        nn.init.constant_(layers[-1].weight, scale)
+    return nn.Sequential(*layers)
 
 
 MAPS: dict[str, Callable[..., nn.Module]] = {"identity": identity, "mlp": mlp}

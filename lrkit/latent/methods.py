@@ -40,6 +40,7 @@ class MethodSettings:
         last_stage: share of a curriculum's steps that its last stage, without any
             written step, takes.
         context: longest row, in tokens.
+        scale: of what is written, see `lrkit.latent.maps.identity`.
     """
 
     run: RunSettings
@@ -48,6 +49,7 @@ class MethodSettings:
     curriculum: Curriculum = field(default_factory=Curriculum)
     last_stage: float = 0.4
     context: int = 384
+    scale: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -70,11 +72,15 @@ class Training:
     folder: Path
     seed: int = 0
 
-    def wrapped(self, kind: type[SlotModel] = SlotModel, **config) -> SlotModel:
+    def wrapped(
+        self, kind: type[SlotModel] = SlotModel, map: str = "identity", **config
+    ) -> SlotModel:
         """The base with slots; rows and map are drawn by the seed, and the rows before
         and behind the slots begin as those of brackets (COCONUT's begin as "<<")."""
         set_seed(self.seed)
-        model = kind.wrap(self.load_base(), **config)
+        scale = self.settings.scale
+        spec = {"kind": map} | ({} if scale == 1.0 else {"scale": scale})
+        model = kind.wrap(self.load_base(), map=spec, **config)
         ids = self.rows(model).encode(in_brackets(["<<1+1=2>>"]))
         model.copy_row("<bot>", ids[0])
         model.copy_row("<eot>", ids[-1])
@@ -170,7 +176,7 @@ def codi(training: Training, guard: GuardSettings | None = None) -> SlotSolver:
     settings = training.settings
 
     def make_trainer():
-        model = training.wrapped(CodiModel, gamma=settings.gamma)
+        model = training.wrapped(CodiModel, "mlp", gamma=settings.gamma)
         rows = training.rows(model)
         trainer = trainer_for(
             model,

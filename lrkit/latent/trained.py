@@ -65,6 +65,7 @@ def method_settings(settings: LatentSettings) -> MethodSettings:
         ),
         last_stage=settings.last_stage,
         context=settings.context,
+        scale=settings.scale,
     )
 
 
