@@ -116,12 +116,12 @@ _STUDY_LATENT = LatentSettings(
     source="",
     train_rows=60_000,
     eval_rows=500,
-    steps=3000,
+    steps=600,
     batch_size=64,
     accumulation=1,
     learning_rate=1e-3,
     n_latents=6,
-    gamma=20.0,
+    gamma=1.0,  # as published for GPT-2
     latents_per_step=1,
     stages=5,
     last_stage=0.4,
@@ -143,7 +143,7 @@ PROFILES: dict[str, Profile] = {
         ),
     ),
     "cpu": Profile(
-        "cpu", (0,), _CPU, dataclasses.replace(_STUDY_LATENT, steps=600)
+        "cpu", (0,), _CPU, dataclasses.replace(_STUDY_LATENT, steps=400)
     ),
     "gpu": Profile(
         "gpu",
