@@ -67,6 +67,7 @@ class LatentSettings:
     learning_rate: float
     n_latents: int  # CODI's
     gamma: float  # CODI's weight of the distillation
+    keep_last_step: bool  # whether CODI's teacher reads the step that has the answer
     latents_per_step: int  # of the curriculum
     stages: int  # of the curriculum, the last one not counted
     last_stage: float  # share of a curriculum's steps for its last stage
@@ -122,6 +123,7 @@ _STUDY_LATENT = LatentSettings(
     learning_rate=1e-3,
     n_latents=6,
     gamma=1.0,  # as published for GPT-2
+    keep_last_step=False,
     latents_per_step=1,
     stages=5,
     last_stage=0.4,
@@ -187,6 +189,7 @@ PROFILES: dict[str, Profile] = {
             learning_rate=3e-3,
             n_latents=6,
             gamma=1.0,
+            keep_last_step=False,
             latents_per_step=2,
             stages=3,
             last_stage=0.4,

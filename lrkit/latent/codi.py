@@ -151,13 +151,23 @@ class CodiRow:
     cue_from_end: int
 
 
-def codi_row(rows: ChainRows, problem: Problem, n_latents: int) -> CodiRow:
-    """The teacher's chain ends before its last step, whose result is the answer: it
-    would let the teacher copy at the cue instead of compute (the source's rule)."""
+def codi_row(
+    rows: ChainRows, problem: Problem, n_latents: int, keep_last_step: bool = False
+) -> CodiRow:
+    """A problem for student and teacher.
+
+    Args:
+        rows: makes them.
+        problem: with steps.
+        n_latents: of the student.
+        keep_last_step: let the teacher read its last step, too. Its result is the
+            answer, which the teacher then copies at the cue instead of computing it;
+            the source leaves it out.
+    """
     answer = rows.answer(problem.answer)
     return CodiRow(
         rows.latent(problem, n_latents),
-        rows.chain(problem, problem.steps[:-1]),
+        rows.chain(problem, problem.steps if keep_last_step else problem.steps[:-1]),
         len(answer.ids) - answer.cue,
     )
 

@@ -36,6 +36,7 @@ class MethodSettings:
         run: of one whole method; a curriculum divides its steps among its stages.
         n_latents: of CODI.
         gamma: CODI's weight of the distillation.
+        keep_last_step: see `lrkit.latent.codi.codi_row`.
         curriculum: COCONUT's and its controls'.
         last_stage: share of a curriculum's steps that its last stage, without any
             written step, takes.
@@ -46,6 +47,7 @@ class MethodSettings:
     run: RunSettings
     n_latents: int = 6
     gamma: float = 20.0
+    keep_last_step: bool = False
     curriculum: Curriculum = field(default_factory=Curriculum)
     last_stage: float = 0.4
     context: int = 384
@@ -181,7 +183,9 @@ def codi(training: Training, guard: GuardSettings | None = None) -> SlotSolver:
         trainer = trainer_for(
             model,
             training.problems,
-            lambda p, _: codi_row(rows, p, settings.n_latents),
+            lambda p, _: codi_row(
+                rows, p, settings.n_latents, settings.keep_last_step
+            ),
             CodiCollator.of(model, training.tokenizer.pad_token_id),
             settings.run,
             training.folder / "codi",
