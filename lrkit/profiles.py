@@ -67,6 +67,7 @@ class LatentSettings:
     learning_rate: float
     n_latents: int  # CODI's
     gamma: float  # CODI's weight of the distillation
+    codi_map: str  # what CODI does to a hidden state before it is written
     keep_last_step: bool  # whether CODI's teacher reads the step that has the answer
     latents_per_step: int  # of the curriculum
     stages: int  # of the curriculum, the last one not counted
@@ -123,6 +124,7 @@ _STUDY_LATENT = LatentSettings(
     learning_rate=1e-3,
     n_latents=6,
     gamma=1.0,  # as published for GPT-2
+    codi_map="mlp",
     keep_last_step=False,
     latents_per_step=1,
     stages=5,
@@ -189,6 +191,7 @@ PROFILES: dict[str, Profile] = {
             learning_rate=3e-3,
             n_latents=6,
             gamma=1.0,
+            codi_map="mlp",
             keep_last_step=False,
             latents_per_step=2,
             stages=3,

@@ -37,6 +37,7 @@ class MethodSettings:
         n_latents: of CODI.
         gamma: CODI's weight of the distillation.
         keep_last_step: see `lrkit.latent.codi.codi_row`.
+        codi_map: CODI's, one of `lrkit.latent.maps.MAPS`.
         curriculum: COCONUT's and its controls'.
         last_stage: share of a curriculum's steps that its last stage, without any
             written step, takes.
@@ -48,6 +49,7 @@ class MethodSettings:
     n_latents: int = 6
     gamma: float = 20.0
     keep_last_step: bool = False
+    codi_map: str = "mlp"
     curriculum: Curriculum = field(default_factory=Curriculum)
     last_stage: float = 0.4
     context: int = 384
@@ -178,14 +180,12 @@ def codi(training: Training, guard: GuardSettings | None = None) -> SlotSolver:
     settings = training.settings
 
     def make_trainer():
-        model = training.wrapped(CodiModel, "mlp", gamma=settings.gamma)
+        model = training.wrapped(CodiModel, settings.codi_map, gamma=settings.gamma)
         rows = training.rows(model)
         trainer = trainer_for(
             model,
             training.problems,
-            lambda p, _: codi_row(
-                rows, p, settings.n_latents, settings.keep_last_step
-            ),
+            lambda p, _: codi_row(rows, p, settings.n_latents, settings.keep_last_step),
             CodiCollator.of(model, training.tokenizer.pad_token_id),
             settings.run,
             training.folder / "codi",

@@ -61,6 +61,7 @@ def method_settings(settings: LatentSettings) -> MethodSettings:
         n_latents=settings.n_latents,
         gamma=settings.gamma,
         keep_last_step=settings.keep_last_step,
+        codi_map=settings.codi_map,
         curriculum=Curriculum(
             settings.latents_per_step, settings.stages, settings.mixing
         ),

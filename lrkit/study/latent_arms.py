@@ -47,6 +47,7 @@ ARMS: dict[str, LatentArm] = {name: LatentArm(name) for name in MAIN} | {
     "No-CoT, 4 times the steps": LatentArm("No-CoT", {"steps": 2400}),
     "COCONUT at once": LatentArm("COCONUT at once"),
     "COCONUT, unscaled": LatentArm("COCONUT", {"scale": 1.0}),
+    "CODI, identity map": LatentArm("CODI", {"codi_map": "identity"}),
     "CODI, last step kept": LatentArm("CODI", {"keep_last_step": True}),
     "CODI, gamma 20": LatentArm("CODI", {"gamma": 20.0}),
     "CODI, no distillation": LatentArm("CODI", {"gamma": 0.0}),
