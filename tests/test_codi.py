@@ -134,6 +134,73 @@ def test_the_loss_of_a_row_does_not_depend_on_its_batch(model, rows):
     assert torch.allclose(together.ce_student, weighted / sum(tokens), rtol=1e-4)
 
 
+def variant(model, **config):
+    """The same weights under another configuration of the distillation."""
+    torch.manual_seed(0)
+    made = CodiModel.wrap(model.base, gamma=2.0, **config).eval()
+    made.load_state_dict(model.state_dict())
+    return made
+
+
+@torch.no_grad()
+def test_meaned_reasoning_loss_is_that_of_the_means_over_latents_and_chain(model, rows):
+    problems = [p for p in PROBLEMS if p.n_steps > 1]
+    kd = []
+    parts = [batch(model, rows, [p]) for p in problems]
+    for p, inputs in zip(problems, parts, strict=True):
+        student = {k: inputs[k] for k in ("input_ids", "attention_mask")}
+        teacher = {k: inputs[f"teacher_{k}"] for k in student}
+        plain = SlotModel.forward(model, **student, output_hidden_states=True)
+        text = SlotModel.forward(model, **teacher, output_hidden_states=True)
+        begin = len(rows.question(p.question))
+        chain = slice(begin, begin + len(rows.steps(p.steps[:-1])))
+        slots = slice(begin + 1, begin + 4)
+        kd.append(
+            [
+                (s[0, slots].mean(0), t[0, chain].mean(0))
+                for s, t in zip(
+                    plain.hidden_states[1:], text.hidden_states[1:], strict=True
+                )
+            ]
+        )
+    layers = list(zip(*kd, strict=True))
+    ours = [torch.stack([s for s, _ in layer]) for layer in layers]
+    theirs = [torch.stack([t for _, t in layer]) for layer in layers]
+    meaned = variant(model, targets=["thought"])
+    found = meaned(**batch(model, rows, problems)).kd
+    assert torch.allclose(found, distillation_loss(ours, theirs), rtol=1e-4)
+    both = variant(model, targets=["cue", "thought"])(**batch(model, rows, problems))
+    cue = model(**batch(model, rows, problems)).kd
+    assert torch.allclose(both.kd, found + cue, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_rows_whose_teacher_has_no_chain_do_not_count_in_the_mean(model, rows):
+    meaned = variant(model, targets=["thought"])
+    assert meaned(**batch(model, rows, [problem(1), problem(1)])).kd == 0
+    with_and_without = meaned(**batch(model, rows, [problem(3), problem(1)])).kd
+    alone = meaned(**batch(model, rows, [problem(3)])).kd
+    assert torch.allclose(with_and_without, alone, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_intermediate_block_loss_is_of_the_blocks_it_names(model, rows):
+    inputs = batch(model, rows, PROBLEMS)
+    each = [variant(model, blocks=[k, k])(**inputs).kd for k in (1, 2)]
+    assert torch.allclose(sum(each) / 2, model(**inputs).kd, rtol=1e-5)
+    assert not torch.allclose(*each)
+    with pytest.raises(ValueError, match="block 5 is to be distilled, and the base"):
+        variant(model, blocks=[2, 5])(**inputs)
+
+
+def test_unknown_targets_and_blocks_are_refused():
+    with pytest.raises(ValueError, match="choose among cue, thought"):
+        CodiConfig(targets=["mind"])
+    for blocks in ([0, 2], [3, 2]):
+        with pytest.raises(ValueError, match="first and last"):
+            CodiConfig(blocks=blocks)
+
+
 def test_every_part_of_the_model_is_trained(chatml):
     model = CodiModel.wrap(tiny_llama(len(chatml))).train()
     model(**batch(model, rows_for(model, chatml), PROBLEMS)).loss.backward()

@@ -5,6 +5,11 @@ The student reads the question, thinks in n latents and answers. At the *cue*, t
 whose next one is the answer, the student's hidden states are drawn to the teacher's in
 every block: a single position hands over what the chain has worked out.
 
+Two variants, from appendix A of *Learning When to Stop: Adaptive Latent Reasoning via
+Reinforcement Learning*: Meaned Reasoning Loss draws the mean of the student's states
+over its latents to the mean of the teacher's over its chain; Intermediate Block Loss
+leaves out blocks near the input and the output.
+
 What the reference does otherwise, and why not here: it runs the teacher twice a step
 (one pass with its states detached is the same), attends to padding in the latent steps,
 never trains the rows of its special tokens, drops negative answers, and counts the
@@ -22,8 +27,12 @@ from torch import nn
 from lrkit.data.problems import Problem
 from lrkit.latent.chain_rows import ChainRows
 from lrkit.latent.layout import SlotRow
-from lrkit.latent.slots import SlotConfig, SlotModel, SlotOutput
+from lrkit.latent.slot_config import SLOT, SlotConfig
+from lrkit.latent.slots import SlotModel, SlotOutput
 from lrkit.latent.training import RowCollator
+
+# "cue": the states at the cue (CODI). "thought": their mean over latents and chain.
+TARGETS = ("cue", "thought")
 
 
 def distillation_loss(
@@ -61,22 +70,62 @@ def at(
     return [layer[rows, columns] for layer in hidden_states[1:]]
 
 
+def mean_over(
+    hidden_states: Sequence[torch.Tensor], which: torch.Tensor
+) -> list[torch.Tensor]:
+    """Per block [batch, width]: mean of the hidden states over some columns of a row.
+
+    Args:
+        hidden_states: per layer [batch, columns, width], the embeddings first: those
+            are left out.
+        which: [batch, columns], true for the columns of the mean; a row without any
+            gives zeros.
+    """
+    weights = which / which.sum(1, keepdim=True).clamp(min=1)
+    return [
+        torch.einsum("bc,bcw->bw", weights.to(layer.dtype), layer)
+        for layer in hidden_states[1:]
+    ]
+
+
 class CodiConfig(SlotConfig):
     """`SlotConfig` with the weights of the loss.
 
     Args:
-        gamma: weight of the distillation.
+        gamma: weight of the distillation, of each of its targets.
         beta: weight of the teacher's cross-entropy.
+        targets: what the student's states are drawn to, of `TARGETS`.
+        blocks: the first and the last block that count, from 1, both included; None:
+            all of them.
         kwargs: see `SlotConfig`; the map is an MLP unless another is given.
+
+    Raises:
+        ValueError: for an unknown target, or blocks in the wrong order.
     """
 
     model_type = "lrkit-codi"
 
-    def __init__(self, *args, gamma: float = 20.0, beta: float = 1.0, **kwargs):
+    def __init__(
+        self,
+        *args,
+        gamma: float = 20.0,
+        beta: float = 1.0,
+        targets: Sequence[str] = ("cue",),
+        blocks: Sequence[int] | None = None,
+        **kwargs,
+    ):
         kwargs.setdefault("map", {"kind": "mlp"})
+        unknown = set(targets) - set(TARGETS)
+        if unknown:
+            known = ", ".join(TARGETS)
+            raise ValueError(f"no targets {sorted(unknown)}: choose among {known}.")
+        if blocks is not None and not 1 <= blocks[0] <= blocks[1]:
+            raise ValueError(f"blocks go from 1 up, first and last, not {blocks}.")
         super().__init__(*args, **kwargs)
         self.gamma = gamma
         self.beta = beta
+        self.targets = list(targets)
+        self.blocks = None if blocks is None else list(blocks)
 
 
 @dataclass
@@ -104,6 +153,7 @@ class CodiModel(SlotModel):
         teacher_labels: torch.Tensor | None = None,
         cue: torch.Tensor | None = None,
         teacher_cue: torch.Tensor | None = None,
+        teacher_chain: torch.Tensor | None = None,
         **kwargs,
     ) -> SlotOutput:
         """CE_student + gamma * KD + beta * CE_teacher; without a teacher's row the
@@ -113,6 +163,7 @@ class CodiModel(SlotModel):
             input_ids, attention_mask, labels: the student's, [batch, columns].
             teacher_input_ids, teacher_attention_mask, teacher_labels: the teacher's.
             cue, teacher_cue: [batch], the column of the cue on either side.
+            teacher_chain: [batch, columns], true where the teacher's chain stands.
         """
         if teacher_input_ids is None:
             return super().forward(input_ids, attention_mask, labels=labels, **kwargs)
@@ -127,9 +178,18 @@ class CodiModel(SlotModel):
             teacher_input_ids, teacher_attention_mask, labels=teacher_labels,
             output_hidden_states=True, **kwargs,
         )  # fmt: skip
-        kd = distillation_loss(
-            at(student.hidden_states, cue), at(teacher.hidden_states, teacher_cue)
-        )
+        kd = student.loss.new_zeros(())
+        if "cue" in self.config.targets:
+            kd = kd + self._drawn(
+                at(student.hidden_states, cue), at(teacher.hidden_states, teacher_cue)
+            )
+        if "thought" in self.config.targets:
+            slots = input_ids == self.id_of(SLOT)
+            kd = kd + self._drawn(
+                mean_over(student.hidden_states, slots),
+                mean_over(teacher.hidden_states, teacher_chain),
+                slots.any(1) & teacher_chain.any(1),
+            )
         loss = student.loss + self.config.gamma * kd + self.config.beta * teacher.loss
         return CodiOutput(
             loss=loss,
@@ -141,6 +201,26 @@ class CodiModel(SlotModel):
             kd=kd.detach(),
         )
 
+    def _drawn(
+        self,
+        student: list[torch.Tensor],
+        teacher: list[torch.Tensor],
+        rows: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """The distillation over the blocks that count, and the rows that have both."""
+        first, last = self.config.blocks or (1, len(student))
+        if last > len(student):
+            raise ValueError(
+                f"block {last} is to be distilled, and the base has {len(student)}."
+            )
+        if rows is not None and not rows.any():
+            return student[0].new_zeros(())
+        keep = slice(None) if rows is None else rows
+        which = slice(first - 1, last)
+        return distillation_loss(
+            [h[keep] for h in student[which]], [h[keep] for h in teacher[which]]
+        )
+
 
 @dataclass(frozen=True)
 class CodiRow:
@@ -149,6 +229,7 @@ class CodiRow:
     student: SlotRow
     teacher: SlotRow
     cue_from_end: int
+    n_answer: int
 
 
 def codi_row(
@@ -169,6 +250,7 @@ def codi_row(
         rows.latent(problem, n_latents),
         rows.chain(problem, problem.steps if keep_last_step else problem.steps[:-1]),
         len(answer.ids) - answer.cue,
+        len(answer.ids),
     )
 
 
@@ -183,6 +265,11 @@ class CodiCollator(RowCollator):
         inputs |= {f"teacher_{name}": value for name, value in theirs.items()}
         inputs["cue"] = _cues(student, batch)
         inputs["teacher_cue"] = _cues(teacher, batch)
+        chain = torch.zeros_like(theirs["input_ids"], dtype=torch.bool)
+        begin = max(len(row.before) for row in teacher)
+        for marks, one in zip(chain, batch, strict=True):
+            marks[begin : begin + len(one.teacher.rest) - one.n_answer] = True
+        inputs["teacher_chain"] = chain
         return inputs
 
 
