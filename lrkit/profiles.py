@@ -68,6 +68,8 @@ class LatentSettings:
     n_latents: int  # CODI's
     gamma: float  # CODI's weight of the distillation
     codi_map: str  # what CODI does to a hidden state before it is written
+    codi_targets: tuple[str, ...]  # what CODI's student is drawn to
+    codi_blocks: tuple[int, int] | None  # and in which blocks; None: all
     keep_last_step: bool  # whether CODI's teacher reads the step that has the answer
     latents_per_step: int  # of the curriculum
     stages: int  # of the curriculum, the last one not counted
@@ -125,6 +127,8 @@ _STUDY_LATENT = LatentSettings(
     n_latents=6,
     gamma=1.0,  # as published for GPT-2
     codi_map="mlp",
+    codi_targets=("cue",),
+    codi_blocks=None,
     keep_last_step=False,
     latents_per_step=1,
     stages=5,
@@ -192,6 +196,8 @@ PROFILES: dict[str, Profile] = {
             n_latents=6,
             gamma=1.0,
             codi_map="mlp",
+            codi_targets=("cue",),
+            codi_blocks=None,
             keep_last_step=False,
             latents_per_step=2,
             stages=3,

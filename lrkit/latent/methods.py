@@ -38,6 +38,8 @@ class MethodSettings:
         gamma: CODI's weight of the distillation.
         keep_last_step: see `lrkit.latent.codi.codi_row`.
         codi_map: CODI's, one of `lrkit.latent.maps.MAPS`.
+        codi_targets: see `lrkit.latent.codi.CodiConfig`, as the next one.
+        codi_blocks: first and last block that are distilled; None: all.
         curriculum: COCONUT's and its controls'.
         last_stage: share of a curriculum's steps that its last stage, without any
             written step, takes.
@@ -50,6 +52,8 @@ class MethodSettings:
     gamma: float = 20.0
     keep_last_step: bool = False
     codi_map: str = "mlp"
+    codi_targets: tuple[str, ...] = ("cue",)
+    codi_blocks: tuple[int, int] | None = None
     curriculum: Curriculum = field(default_factory=Curriculum)
     last_stage: float = 0.4
     context: int = 384
@@ -180,7 +184,10 @@ def codi(training: Training, guard: GuardSettings | None = None) -> SlotSolver:
     settings = training.settings
 
     def make_trainer():
-        model = training.wrapped(CodiModel, settings.codi_map, gamma=settings.gamma)
+        model = training.wrapped(
+            CodiModel, settings.codi_map, gamma=settings.gamma,
+            targets=settings.codi_targets, blocks=settings.codi_blocks,
+        )  # fmt: skip
         rows = training.rows(model)
         trainer = trainer_for(
             model,

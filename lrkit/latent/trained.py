@@ -62,6 +62,8 @@ def method_settings(settings: LatentSettings) -> MethodSettings:
         gamma=settings.gamma,
         keep_last_step=settings.keep_last_step,
         codi_map=settings.codi_map,
+        codi_targets=settings.codi_targets,
+        codi_blocks=settings.codi_blocks,
         curriculum=Curriculum(
             settings.latents_per_step, settings.stages, settings.mixing
         ),

@@ -52,6 +52,14 @@ ARMS: dict[str, LatentArm] = {name: LatentArm(name) for name in MAIN} | {
     "CODI, gamma 20": LatentArm("CODI", {"gamma": 20.0}),
     "CODI, no distillation": LatentArm("CODI", {"gamma": 0.0}),
     "CODI, no latents": LatentArm("CODI", {"n_latents": 0}),
+    # Appendix A of "Learning When to Stop"; its fifth variant is CODI.
+    "CODI, middle block": LatentArm("CODI", {"codi_blocks": (2, 2)}),
+    "meaned": LatentArm("CODI", {"codi_targets": ("thought",), "keep_last_step": True}),
+    "meaned, middle block": LatentArm(
+        "CODI",
+        {"codi_targets": ("thought",), "keep_last_step": True, "codi_blocks": (2, 2)},
+    ),
+    "meaned + CODI": LatentArm("CODI", {"codi_targets": ("cue", "thought")}),
     "CODI, 24 latents": LatentArm("CODI", {"n_latents": 24}),
 }
 OTHER_NUMBERS = (0, 1, 2, 3, 4, 5, 6, 8, 12)
