@@ -90,7 +90,7 @@ def test_a_killed_curriculum_goes_on_to_the_same_weights(settings, monkeypatch):
 def test_whatever_matters_gives_another_key(settings):
     first = run_key(settings, "CODI", 0)
     changed = dataclasses.replace(GIVEN[0], answer="9")
-    more = dataclasses.replace(settings, gamma=1.0)
+    more = dataclasses.replace(settings, gamma=2.0)
     others = [
         run_key(more, "CODI", 0),
         run_key(settings, "COCONUT", 0),
@@ -106,6 +106,11 @@ def test_settings_arrive_at_the_methods():
     settings = load_profile("gpu", "latent").latent
     found = method_settings(settings)
     assert (found.n_latents, found.gamma, found.context) == (6, 1.0, 256)
+    settings = dataclasses.replace(settings, codi_map="identity", scale=0.5)
+    found = method_settings(settings)
+    assert (found.codi_map, found.scale, found.codi_targets) == (
+        "identity", 0.5, ("cue",),
+    )  # fmt: skip
     assert (found.curriculum.per_step, found.curriculum.last) == (2, 3)
     assert (found.run.steps, found.run.batch_size, found.run.accumulation) == (
         settings.steps, 64, 2,
