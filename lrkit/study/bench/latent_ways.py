@@ -64,6 +64,7 @@ def batch_of(
                 SlotRow([*question, bot], n_latents, [eot, *answer], lengths.answer),
                 SlotRow(question, 0, [*chain, *answer], lengths.chain + lengths.answer),
                 lengths.answer - lengths.answer // 2,
+                lengths.answer,
             )
         )
     inputs = CodiCollator.of(model)(rows)
