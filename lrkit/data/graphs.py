@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import count, islice, product
 from typing import Any
 
 from lrkit.data.dags import Options, children_of, distances_from, draw
+from lrkit.data.problems import Question
 from lrkit.data.word_problems import NAMES
 
 SPLITS = ("train", "validation", "test")
@@ -28,42 +29,19 @@ CONCEPTS = tuple(f"{a}{b}pus" for a, b in product(ONSETS, ("an", "ek", "ol", "iv
 
 
 @dataclass(frozen=True)
-class GraphProblem:
-    """A question about a graph; it has the attributes of `lrkit.data.problems.Problem`.
+class GraphProblem(Question):
+    """A question about a graph: every edge as a sentence, then "Is Ida a gekpus or
+    dolpus?".
 
-    Attributes:
-        id: unlike that of any other problem of the same source.
-        question: every edge as a sentence, then "Is Ida a gekpus or dolpus?".
-        steps: the edges from the root to the target, as the question says them.
-        answer: "Ida is a dolpus."
-        task: "graphs" if generated, "prosqa" if read.
-        split: where it belongs.
-        made_from: in data that JSON can hold, "nodes", their names, those of persons
-            with a capital; "edges", a list of [from, to]; "root", "target" and
-            "neg_target", the leaf that cannot be reached. Nodes are counted from 0.
+    Steps are the edges from the root to the target, as the question says them; the
+    answer is "Ida is a dolpus."; `task` is "graphs" if generated, "prosqa" if read.
+    `made_from` has "nodes", their names, those of persons with a capital; "edges", a
+    list of [from, to]; "root", "target" and "neg_target", the leaf that cannot be
+    reached. Nodes are counted from 0.
 
-    Raises:
-        ValueError: for an empty question or answer. Whether text and graph agree is
-            checked where rows come from outside, by `lrkit.data.prosqa.check`.
+    Whether text and graph agree is checked where rows come from outside, by
+    `lrkit.data.prosqa.check`.
     """
-
-    id: str
-    question: str
-    steps: tuple[str, ...]
-    answer: str
-    task: str
-    split: str
-    made_from: Mapping[str, Any] = field(hash=False)
-
-    def __post_init__(self) -> None:
-        for name in ("question", "answer"):
-            if not getattr(self, name).strip():
-                raise ValueError(f"problem {self.id!r} has an empty {name}.")
-
-    @property
-    def n_steps(self) -> int:
-        """How many edges lead to the answer."""
-        return len(self.steps)
 
 
 def sentence(nodes: Sequence[str], edge: Sequence[int]) -> str:

@@ -43,22 +43,20 @@ SALT = "steps"
 
 
 @dataclass(frozen=True)
-class Problem:
-    """A question, the steps that lead to its answer, and where it comes from.
+class Question:
+    """What every task's rows have: a question, the steps to its answer, its origin.
 
     Attributes:
         id: unlike that of any other problem of the same source.
         question: the text that is asked.
-        steps: equations in the manner of GSM8K-Aug, such as "<<7+5=2>>", in the order
-            of the solution; () where a public set has none.
+        steps: in the order of the solution; () where a public set has none.
         answer: the final result, as text.
-        task: "clock", "words", or the name of a public set.
+        task: the name of the task, or of a public set.
         split: where it belongs.
-        made_from: how it came about, in data that JSON can hold. Generated problems
-            have "start" and "operations", a list of [operation, number].
+        made_from: how it came about, in data that JSON can hold.
 
     Raises:
-        ValueError: for an empty question or answer, or a step that is no equation.
+        ValueError: for an empty question or answer.
     """
 
     id: str
@@ -73,17 +71,32 @@ class Problem:
         for name in ("question", "answer"):
             if not getattr(self, name).strip():
                 raise ValueError(f"problem {self.id!r} has an empty {name}.")
+
+    @property
+    def n_steps(self) -> int:
+        """How many steps lead to the answer."""
+        return len(self.steps)
+
+
+@dataclass(frozen=True)
+class Problem(Question):
+    """A question whose steps are equations in the manner of GSM8K-Aug: "<<7+5=2>>".
+
+    `task` is "clock", "words", or the name of a public set. Generated problems have
+    "start" and "operations", a list of [operation, number], in `made_from`.
+
+    Raises:
+        ValueError: for an empty question or answer, or a step that is no equation.
+    """
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         for n, step in enumerate(self.steps, 1):
             if not STEP.fullmatch(step):
                 raise ValueError(
                     f"problem {self.id!r}, step {n}: {step!r} is no equation; one like "
                     "'<<12+5=17>>' was expected."
                 )
-
-    @property
-    def n_steps(self) -> int:
-        """How many equations lead to the answer."""
-        return len(self.steps)
 
 
 def part_of(made: Mapping[str, Any]) -> str:

@@ -49,6 +49,7 @@ ARMS: dict[str, LatentArm] = {name: LatentArm(name) for name in MAIN} | {
     "COCONUT, unscaled": LatentArm("COCONUT", {"scale": 1.0}),
     "CODI, identity map": LatentArm("CODI", {"codi_map": "identity"}),
     "CODI, last step kept": LatentArm("CODI", {"keep_last_step": True}),
+    "CODI, 4 times the steps": LatentArm("CODI", {"steps": 2400}),
     "CODI, gamma 20": LatentArm("CODI", {"gamma": 20.0}),
     "CODI, no distillation": LatentArm("CODI", {"gamma": 0.0}),
     "CODI, no latents": LatentArm("CODI", {"n_latents": 0}),
