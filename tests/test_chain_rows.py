@@ -43,6 +43,18 @@ def test_as_many_tokens_carry_loss_as_there_are_to_be_learned(rows):
     assert rows.asked(p.question, 3).supervised == 0
 
 
+def test_a_reason_stands_behind_the_answer_and_its_end(rows):
+    p = problem(3)
+    row, at_once = rows.answer_first(p), rows.chain(p, ())
+    assert row.before == at_once.before
+    n = len(at_once.rest)
+    assert row.rest[:n] == at_once.rest, "a solver sees what No-CoT sees, and stops"
+    reason = row.rest[n:]
+    assert rows.tokenizer.decode(reason[:-1]).split() == ["(", "2", "3", "4", ")"]
+    assert reason[-1] == rows.tokenizer.eos_token_id
+    assert row.supervised == len(row.rest)
+
+
 def test_a_latent_row_is_question_bot_slots_eot_answer(rows):
     p = problem(2)
     row = rows.latent(p, 5)

@@ -1,12 +1,14 @@
 """Laws of COCONUT's curriculum and its controls."""
 
+import math
 import random
+from collections import Counter
 
 import pytest
 import torch
 from latent_models import problem, rows_for, tiny_llama
 
-from lrkit.latent.curriculum import FILLERS, Curriculum
+from lrkit.latent.curriculum import FILLERS, Curriculum, TokenDropping
 from lrkit.latent.layout import collate
 from lrkit.latent.slots import SLOT, SlotModel
 
@@ -90,3 +92,34 @@ def test_mixing_draws_earlier_stages_and_no_later_ones(rows):
 def test_schedules_that_cannot_be_are_refused(arguments, sentence):
     with pytest.raises(ValueError, match=sentence):
         Curriculum(**arguments)
+
+
+def test_tokens_of_a_chain_go_from_the_left_and_at_last_all_of_them(rows):
+    p, plain = problem(4), TokenDropping(3, 5, smoothing=math.inf)
+    assert list(plain.stages) == list(range(7))
+    whole, none = rows.chain(p), rows.chain(p, ())
+    chain = len(whole.rest) - len(none.rest)
+    for stage in plain.stages[:-1]:
+        row = plain.row(rows, p, stage, random.Random(0))
+        assert row.before == whole.before
+        assert row.rest == whole.rest[:chain][3 * stage :] + whole.rest[chain:]
+        assert row.supervised == len(row.rest), "the answer is whole at every stage"
+    assert plain.row(rows, p, 6, random.Random(0)) == none
+
+
+def test_smoothing_takes_further_tokens_with_a_falling_probability(rows):
+    p, rng = problem(8), random.Random(0)
+    smooth, n = TokenDropping(2, 5, smoothing=0.7), 4000
+    whole = len(rows.chain(p).rest)
+    found = Counter(whole - len(smooth.row(rows, p, 1, rng).rest) - 2 for _ in range(n))
+    assert min(found) == 0
+    for o in range(4):
+        expected = (1 - math.exp(-0.7)) * math.exp(-0.7 * o)
+        error = math.sqrt(expected * (1 - expected) / n)
+        assert found[o] / n == pytest.approx(expected, abs=4 * error)
+
+
+@pytest.mark.parametrize("wrong", [{"per_stage": 0}, {"last": -1}, {"smoothing": 0.0}])
+def test_a_schedule_of_tokens_that_cannot_be_is_refused(wrong):
+    with pytest.raises(ValueError, match=r"must be above 0|1 token or more"):
+        TokenDropping(**wrong)

@@ -1,12 +1,14 @@
 """Laws of the methods: what each trains, and that a new one costs a map and a loss."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from latent_models import problem, tiny_llama
 from torch import nn
 
 from lrkit.latent import maps
-from lrkit.latent.curriculum import Curriculum
+from lrkit.latent.curriculum import Curriculum, TokenDropping
 from lrkit.latent.layout import collate
 from lrkit.latent.methods import METHODS, MethodSettings, Training
 from lrkit.latent.slots import SLOT, SlotModel
@@ -19,7 +21,9 @@ RUN = RunSettings(6, batch_size=2, warmup=0, save_steps=3, learning_rate=3e-3)
 
 @pytest.fixture
 def training(chatml, tmp_path):
-    settings = MethodSettings(RUN, n_latents=2, curriculum=Curriculum(1, 2))
+    settings = MethodSettings(
+        RUN, 2, curriculum=Curriculum(1, 2), token_dropping=TokenDropping(8, 2)
+    )
     return Training(
         lambda: tiny_llama(len(chatml)), chatml, PROBLEMS, settings, tmp_path
     )
@@ -73,6 +77,27 @@ def test_the_stages_of_a_curriculum_take_the_steps_of_one_run(training, monkeypa
     METHODS["COCONUT"](training)
     assert len(taken) == 3 and sum(taken) <= RUN.steps
     assert taken[-1] == round(RUN.steps * training.settings.last_stage)
+
+
+@pytest.mark.parametrize("last", [0, 4])
+def test_all_steps_are_taken_or_too_few_of_them_are_refused(
+    last, training, monkeypatch
+):
+    taken = []
+    monkeypatch.setattr(
+        Training, "train", lambda self, model, make, run, name: taken.append(run.steps)
+    )
+    settings = replace(training.settings, token_dropping=TokenDropping(8, last))
+    asked = replace(training, settings=settings)
+    if last == 4:  # 4 of 6 steps for 4 stages, 2 for the last
+        METHODS["stepwise internalisation"](asked)
+        assert taken == [1, 1, 1, 1, 2]
+        settings = replace(settings, token_dropping=TokenDropping(8, 5))
+        with pytest.raises(ValueError, match="6 optimizer steps are too few for 6 st"):
+            METHODS["stepwise internalisation"](replace(asked, settings=settings))
+    else:
+        METHODS["stepwise internalisation"](asked)
+        assert taken == [6]
 
 
 def test_a_run_that_was_killed_goes_on_to_the_same_weights(training, chatml, tmp_path):

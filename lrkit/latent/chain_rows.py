@@ -107,6 +107,7 @@ class ChainRows:
         problem: Problem,
         steps: Sequence[str] | None = None,
         bracketed: Sequence[str] = (),
+        dropped: int = 0,
     ) -> SlotRow:
         """CoT: question, steps (all of them, or those given), answer; all but the
         question carries loss. Without steps it is the row of No-CoT.
@@ -115,10 +116,24 @@ class ChainRows:
             problem: gives question and answer.
             steps: written whole.
             bracketed: before them, as results alone: "( 2 6 )".
+            dropped: so many tokens are missing from the beginning of the chain.
         """
         chain = self.encode(in_brackets(bracketed))
         chain += self.steps(problem.steps if steps is None else steps)
-        rest = chain + self.answer(problem.answer).ids
+        rest = chain[dropped:] + self.answer(problem.answer).ids
+        return self._checked(
+            SlotRow(self.question(problem.question), 0, rest, len(rest))
+        )
+
+    def answer_first(self, problem: Problem) -> SlotRow:
+        """Answer-then-reason: question, answer, end token, steps as results alone.
+
+        The end token stands between answer and reason, so that a solver stops there:
+        the reason is trained and never written.
+        """
+        reason = self.encode(in_brackets(problem.steps))
+        end = self.tokenizer.eos_token_id
+        rest = [*self.answer(problem.answer).ids, *reason, end]
         return self._checked(
             SlotRow(self.question(problem.question), 0, rest, len(rest))
         )

@@ -9,13 +9,18 @@ place; after the last stage all steps are gone. The same schedule drives the con
 
 The number of latents depends on the stage and never on the row: at test time nobody
 says how many steps a question needs.
+
+`TokenDropping` takes a chain away in smaller bites, as stepwise internalisation does
+(ICoT-SI, arXiv 2405.14838).
 """
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from lrkit.data.problems import Problem
 from lrkit.latent.chain_rows import ChainRows
@@ -24,9 +29,22 @@ from lrkit.latent.layout import SlotRow
 FILLERS = ("latent", "pause", "nothing")
 
 
+class Schedule(Protocol):
+    """What a method by stages needs to know."""
+
+    @property
+    def stages(self) -> range:
+        """All stages, 0 (the whole chain) first."""
+
+    def row(
+        self, rows: ChainRows, problem: Problem, stage: int, rng: random.Random
+    ) -> SlotRow:
+        """A problem as it is read at a stage."""
+
+
 @dataclass(frozen=True)
 class Curriculum:
-    """The schedule.
+    """The schedule of COCONUT and of its controls: whole steps.
 
     Attributes:
         per_step: c, latents for each step that is gone.
@@ -80,3 +98,44 @@ class Curriculum:
 def paused(row: SlotRow, pause: int) -> SlotRow:
     """The same row with a learned constant in every slot: an id that is looked up."""
     return replace(row, before=[*row.before, *[pause] * row.n_slots], n_slots=0)
+
+
+@dataclass(frozen=True)
+class TokenDropping:
+    """The schedule of stepwise internalisation: tokens of the chain, from its left.
+
+    Attributes:
+        per_stage: tokens that go with each stage.
+        last: the last stage that keeps what is left; one more drops all.
+        smoothing: lambda of the removal smoothing: o further tokens go with a
+            probability in proportion to exp(-lambda * o), so that the step from one
+            stage to the next is no cliff. `math.inf`: none.
+    """
+
+    per_stage: int = 4
+    last: int = 9
+    smoothing: float = 4.0
+
+    def __post_init__(self) -> None:
+        if self.per_stage < 1 or self.last < 0:
+            raise ValueError(
+                "a stage takes 1 token or more and stages are 0 or more, not "
+                f"{self.per_stage} and {self.last}."
+            )
+        if not self.smoothing > 0:
+            raise ValueError(f"smoothing must be above 0, not {self.smoothing}.")
+
+    @property
+    def stages(self) -> range:
+        """All stages, 0 (the whole chain) first."""
+        return range(self.last + 2)
+
+    def row(
+        self, rows: ChainRows, problem: Problem, stage: int, rng: random.Random
+    ) -> SlotRow:
+        """Question, what is left of the chain, answer."""
+        if stage > self.last:
+            return rows.chain(problem, ())
+        # 1 - u is never 0; the floor of an exponential is geometric.
+        further = int(-math.log(1 - rng.random()) / self.smoothing)
+        return rows.chain(problem, dropped=stage * self.per_stage + further)

@@ -20,7 +20,7 @@ from lrkit.data.problems import Problem
 from lrkit.guard import GuardSettings, guarded_train
 from lrkit.latent.chain_rows import ChainRows
 from lrkit.latent.codi import CodiCollator, CodiModel, codi_row
-from lrkit.latent.curriculum import Curriculum
+from lrkit.latent.curriculum import Curriculum, Schedule, TokenDropping
 from lrkit.latent.slots import SlotModel
 from lrkit.latent.solvers import SlotSolver
 from lrkit.latent.training import MakeRow, RowCollator, RunSettings, run, trainer_for
@@ -41,6 +41,7 @@ class MethodSettings:
         codi_targets: see `lrkit.latent.codi.CodiConfig`, as the next one.
         codi_blocks: first and last block that are distilled; None: all.
         curriculum: COCONUT's and its controls'.
+        token_dropping: of stepwise internalisation.
         last_stage: share of a curriculum's steps that its last stage, without any
             written step, takes.
         context: longest row, in tokens.
@@ -55,6 +56,7 @@ class MethodSettings:
     codi_targets: tuple[str, ...] = ("cue",)
     codi_blocks: tuple[int, int] | None = None
     curriculum: Curriculum = field(default_factory=Curriculum)
+    token_dropping: TokenDropping = field(default_factory=TokenDropping)
     last_stage: float = 0.4
     context: int = 384
     scale: float = 1.0
@@ -145,26 +147,57 @@ def no_cot(training: Training) -> SlotSolver:
     return SlotSolver(model, rows)
 
 
-def by_curriculum(training: Training, filler: str) -> SlotSolver:
-    """COCONUT ("latent"), pause as thought ("pause"), step dropping ("nothing"): one
-    run a stage, each with an optimizer of its own."""
-    settings = training.settings
-    schedule = replace(settings.curriculum, filler=filler)
+def answer_first(training: Training) -> SlotSolver:
+    """Answer-then-reason SFT: the chain is written behind the answer, where it can
+    change the weights and no longer the answer."""
     model = training.wrapped()
     rows = training.rows(model)
+    make = lambda p, _: rows.answer_first(p)  # noqa: E731
+    training.train(model, make, training.settings.run, "answer-first")
+    return SlotSolver(model, rows)
+
+
+def by_curriculum(training: Training, filler: str) -> SlotSolver:
+    """COCONUT ("latent"), pause as thought ("pause"), step dropping ("nothing")."""
+    schedule = replace(training.settings.curriculum, filler=filler)
+    model = by_stages(training, schedule, filler)
+    n = schedule.n_latents(schedule.stages[-1]) if filler != "nothing" else 0
+    return SlotSolver(model, training.rows(model), n, pause=filler == "pause")
+
+
+def internalised(training: Training) -> SlotSolver:
+    """Stepwise internalisation (ICoT-SI): the chain goes by tokens, with smoothing."""
+    model = by_stages(training, training.settings.token_dropping, "tokens")
+    return SlotSolver(model, training.rows(model))
+
+
+def by_stages(training: Training, schedule: Schedule, name: str) -> SlotModel:
+    """One run a stage, each with an optimizer of its own.
+
+    Raises:
+        ValueError: for fewer optimizer steps than stages.
+    """
+    settings = training.settings
     stages = schedule.stages[1:]  # the base has learned stage 0, the whole chain
-    last = round(settings.run.steps * settings.last_stage)
-    each = (settings.run.steps - last) // (len(stages) - 1)
+    before_last = settings.run.steps - round(settings.run.steps * settings.last_stage)
+    each = before_last // max(len(stages) - 1, 1)
+    if not each:
+        raise ValueError(
+            f"{settings.run.steps} optimizer steps are too few for {len(stages)} "
+            "stages."
+        )
+    last = settings.run.steps - each * (len(stages) - 1)
+    model = training.wrapped()
+    rows = training.rows(model)
     for stage in stages:
         steps = last if stage == stages[-1] else each
         make = partial(_staged, schedule, rows, stage)
         of_stage = replace(settings.run, steps=steps)
-        training.train(model, make, of_stage, f"{filler}-{stage}")
-    n = schedule.n_latents(stages[-1]) if filler != "nothing" else 0
-    return SlotSolver(model, rows, n, pause=filler == "pause")
+        training.train(model, make, of_stage, f"{name}-{stage}")
+    return model
 
 
-def _staged(schedule: Curriculum, rows: ChainRows, stage: int, problem, rng):
+def _staged(schedule: Schedule, rows: ChainRows, stage: int, problem, rng):
     return schedule.row(rows, problem, stage, rng)
 
 
@@ -211,8 +244,10 @@ METHODS: dict[str, Callable[[Training], SlotSolver]] = {
     "CoT": cot,
     "short CoT": short_cot,
     "No-CoT": no_cot,
+    "answer, then chain": answer_first,
     "pause": partial(by_curriculum, filler="pause"),
     "step dropping": partial(by_curriculum, filler="nothing"),
+    "stepwise internalisation": internalised,
     "COCONUT": partial(by_curriculum, filler="latent"),
     "COCONUT at once": at_once,
     "CODI": codi,

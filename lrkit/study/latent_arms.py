@@ -53,6 +53,8 @@ ARMS: dict[str, LatentArm] = {name: LatentArm(name) for name in MAIN} | {
     "CODI, gamma 20": LatentArm("CODI", {"gamma": 20.0}),
     "CODI, no distillation": LatentArm("CODI", {"gamma": 0.0}),
     "CODI, no latents": LatentArm("CODI", {"n_latents": 0}),
+    "answer, then chain": LatentArm("answer, then chain"),
+    "stepwise internalisation": LatentArm("stepwise internalisation"),
     # Appendix A of "Learning When to Stop"; its fifth variant is CODI.
     "CODI, middle block": LatentArm("CODI", {"codi_blocks": (2, 2)}),
     "meaned": LatentArm("CODI", {"codi_targets": ("thought",), "keep_last_step": True}),

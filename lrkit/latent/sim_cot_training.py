@@ -1,0 +1,125 @@
+"""What SIM-CoT is trained on, and how its run goes; its loss is in `sim_cot`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from lrkit.data.problems import Problem
+from lrkit.guard import GuardSettings, guarded_train
+from lrkit.latent.chain_rows import ChainRows
+from lrkit.latent.codi import CodiCollator, CodiRow, codi_row
+from lrkit.latent.layout import IGNORED
+from lrkit.latent.sim_cot import STEP_TEXTS, SimCotConfig, SimCotModel
+from lrkit.latent.solvers import SlotSolver
+from lrkit.latent.training import trainer_for
+
+if TYPE_CHECKING:
+    from lrkit.latent.methods import Training
+
+
+@dataclass(frozen=True)
+class SimCotRow(CodiRow):
+    """A problem as student, teacher and step decoder see it.
+
+    Attributes:
+        mark: token ids that the decoder is given behind the latents.
+        steps: for each step that has latents the ids to be written, the end token last.
+    """
+
+    mark: Sequence[int]
+    steps: Sequence[Sequence[int]]
+
+
+def sim_cot_row(
+    rows: ChainRows,
+    problem: Problem,
+    n_latents: int,
+    config: SimCotConfig,
+    keep_last_step: bool = False,
+) -> SimCotRow:
+    """A problem for student, teacher and step decoder.
+
+    Args:
+        rows: makes them.
+        problem: with steps.
+        n_latents: of the student.
+        config: of the model.
+        keep_last_step: of the teacher, see `lrkit.latent.codi.codi_row`. The decoder is
+            asked for the last step in any case.
+
+    Raises:
+        ValueError: where latents are left over, or for "result" and a step that is no
+            equation.
+    """
+    if n_latents % config.per_step:
+        raise ValueError(
+            f"{n_latents} latents cannot be shared out by {config.per_step} for a step."
+        )
+    mark, text = STEP_TEXTS[config.step_text]
+    end = rows.tokenizer.eos_token_id
+    of_codi = codi_row(rows, problem, n_latents, keep_last_step)
+    return SimCotRow(
+        **vars(of_codi),
+        mark=rows.encode(mark),
+        steps=[
+            [*rows.encode(text(step)), end]
+            for step in problem.steps[: n_latents // config.per_step]
+        ],
+    )
+
+
+class SimCotCollator(CodiCollator):
+    """Batches of `SimCotRow` for `transformers.Trainer`."""
+
+    def __call__(self, batch: Sequence[SimCotRow]) -> dict[str, torch.Tensor]:
+        """CODI's, `step_ids` and `step_labels`, see `SimCotModel.step_loss`."""
+        longest = max((len(s) for row in batch for s in row.steps), default=0)
+        most, before = max(len(row.steps) for row in batch), len(batch[0].mark)
+        ids = torch.full((len(batch), most, before + longest), self.pad_id)
+        labels = torch.full_like(ids, IGNORED)
+        for i, row in enumerate(batch):
+            for k, step in enumerate(row.steps):
+                end = before + len(step)
+                ids[i, k, :end] = torch.tensor([*row.mark, *step])
+                labels[i, k, before:end] = ids[i, k, before:end]
+        return super().__call__(batch) | {"step_ids": ids, "step_labels": labels}
+
+
+def sim_cot(
+    training: Training, guard: GuardSettings | None = None, **config
+) -> SlotSolver:
+    """CODI with SIM-CoT, under the guard; the decoder stays with the model.
+
+    Args:
+        training: what every method is given.
+        guard: when to go back.
+        config: of `SimCotConfig`, such as `delta` and `step_text`.
+    """
+    settings = training.settings
+
+    def make_trainer():
+        model = training.wrapped(
+            SimCotModel, settings.codi_map, gamma=settings.gamma,
+            targets=settings.codi_targets, blocks=settings.codi_blocks, **config,
+        )  # fmt: skip
+        rows, n = training.rows(model), settings.n_latents
+        trainer = trainer_for(
+            model,
+            training.problems,
+            lambda p, _: sim_cot_row(rows, p, n, model.config, settings.keep_last_step),
+            SimCotCollator.of(model, training.tokenizer.pad_token_id),
+            settings.run,
+            training.folder / "sim-cot",
+            training.seed,
+        )
+        trainer.args.save_total_limit = None  # the guard deletes what is too old
+        return trainer
+
+    trainer = guarded_train(make_trainer, guard or GuardSettings())
+    training.keep("sim-cot", trainer.state.log_history)
+    model = trainer.model
+    return SlotSolver(model, training.rows(model), settings.n_latents)
