@@ -70,6 +70,7 @@ class LatentSettings:
     codi_map: str  # what CODI does to a hidden state before it is written
     codi_targets: tuple[str, ...]  # what CODI's student is drawn to
     codi_blocks: tuple[int, int] | None  # and in which blocks; None: all
+    codi_rounds: int  # Jacobi rounds over CODI's latents; 0: one after another
     keep_last_step: bool  # whether CODI's teacher reads the step that has the answer
     latents_per_step: int  # of the curriculum
     stages: int  # of the curriculum, the last one not counted
@@ -129,6 +130,7 @@ _STUDY_LATENT = LatentSettings(
     codi_map="mlp",
     codi_targets=("cue",),
     codi_blocks=None,
+    codi_rounds=0,
     keep_last_step=False,
     latents_per_step=1,
     stages=5,
@@ -198,6 +200,7 @@ PROFILES: dict[str, Profile] = {
             codi_map="mlp",
             codi_targets=("cue",),
             codi_blocks=None,
+            codi_rounds=0,
             keep_last_step=False,
             latents_per_step=2,
             stages=3,

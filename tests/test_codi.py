@@ -103,6 +103,27 @@ def test_the_loss_is_the_sum_of_its_parts(model, rows):
     assert out.kd > 0
 
 
+@pytest.mark.parametrize("n", [1, 3])
+def test_as_many_jacobi_rounds_as_latents_are_codi(rows, chatml, n):
+    def loss_of(**order):
+        torch.manual_seed(0)
+        twin = CodiModel.wrap(tiny_llama(len(chatml)), gamma=2.0, **order).eval()
+        out = twin(**batch(twin, rows, PROBLEMS, n))
+        out.loss.backward()
+        return out, {name: w.grad for name, w in twin.named_parameters()}
+
+    one_by_one, wanted = loss_of()
+    at_once, found = loss_of(order="rounds", rounds=n)
+    for part in ("loss", "kd", "ce_student", "latents"):
+        a, b = getattr(one_by_one, part), getattr(at_once, part)
+        assert torch.allclose(a, b, atol=1e-5), part
+    for name, gradient in wanted.items():
+        assert torch.allclose(gradient, found[name], atol=1e-5), name
+    if n > 1:
+        fewer, _ = loss_of(order="rounds", rounds=n - 1)
+        assert not torch.allclose(fewer.latents, one_by_one.latents, atol=1e-4)
+
+
 @torch.no_grad()
 def test_each_part_is_what_the_passes_alone_give(model, rows):
     inputs = batch(model, rows, PROBLEMS)

@@ -314,7 +314,7 @@ def sums(start, *added):
 
 
 HANDFUL = [sums(1, 5, 3), sums(2, 7), sums(4, 6, 8, 5), sums(3, 2, 4)]
-OVERFIT = RunSettings(90, batch_size=4, warmup=5, save_steps=0, learning_rate=2e-2)
+OVERFIT = RunSettings(80, batch_size=8, warmup=5, save_steps=0, learning_rate=8e-3)
 
 
 def test_a_handful_of_problems_is_learned_and_read_off_the_latents(

@@ -49,6 +49,22 @@ def test_a_latent_step_costs_a_pass_as_a_token_does(model, rows):
         assert solution.latent_steps == (options["n_latents"] or 0)
 
 
+def test_rounds_over_all_slots_are_counted_as_they_are_computed(model, rows):
+    seen = []
+    hook = model.base.register_forward_hook(
+        lambda _, args, kwargs, out: seen.append(kwargs["inputs_embeds"].shape[1]),
+        with_kwargs=True,
+    )
+    before = model.config.order, model.config.rounds
+    try:
+        model.config.order, model.config.rounds = "rounds", 2
+        (solution,) = solver(model, rows, n_latents=5).solve(QUESTIONS[:1])
+    finally:
+        model.config.order, model.config.rounds = before
+        hook.remove()
+    assert (solution.passes, solution.positions) == (len(seen), sum(seen))
+
+
 def test_flops_follow_positions_and_scored_tokens(model, rows):
     blocks, head = parameter_counts(model)
     base = model.base

@@ -40,6 +40,8 @@ class MethodSettings:
         codi_map: CODI's, one of `lrkit.latent.maps.MAPS`.
         codi_targets: see `lrkit.latent.codi.CodiConfig`, as the next one.
         codi_blocks: first and last block that are distilled; None: all.
+        codi_rounds: all latents at once, so many times over (parallel Jacobi latents,
+            PCCoT, arXiv 2506.18582); 0: one after another.
         curriculum: COCONUT's and its controls'.
         token_dropping: of stepwise internalisation.
         last_stage: share of a curriculum's steps that its last stage, without any
@@ -55,6 +57,7 @@ class MethodSettings:
     codi_map: str = "mlp"
     codi_targets: tuple[str, ...] = ("cue",)
     codi_blocks: tuple[int, int] | None = None
+    codi_rounds: int = 0
     curriculum: Curriculum = field(default_factory=Curriculum)
     token_dropping: TokenDropping = field(default_factory=TokenDropping)
     last_stage: float = 0.4
@@ -215,11 +218,13 @@ def at_once(training: Training) -> SlotSolver:
 def codi(training: Training, guard: GuardSettings | None = None) -> SlotSolver:
     """CODI, under the guard: it is known to diverge."""
     settings = training.settings
+    rounds = settings.codi_rounds
+    order = {"order": "rounds", "rounds": rounds} if rounds else {}
 
     def make_trainer():
         model = training.wrapped(
             CodiModel, settings.codi_map, gamma=settings.gamma,
-            targets=settings.codi_targets, blocks=settings.codi_blocks,
+            targets=settings.codi_targets, blocks=settings.codi_blocks, **order,
         )  # fmt: skip
         rows = training.rows(model)
         trainer = trainer_for(

@@ -61,6 +61,15 @@ def parameter_counts(model: SlotModel) -> tuple[int, int]:
     return total - head - (0 if tied else table.numel()), head
 
 
+def _slot_passes(model: SlotModel, n_slots: int) -> tuple[int, int]:
+    """(passes over all slots whose cache is thrown away, passes that fill it)."""
+    if not n_slots:
+        return 0, 0
+    if model.config.order == "sequential":
+        return 0, n_slots
+    return (model.config.rounds if model.config.order == "rounds" else 0), 1
+
+
 @dataclass(frozen=True)
 class SlotSolver:
     """A `SlotModel` of any method, decoding greedily.
@@ -143,14 +152,15 @@ class SlotSolver:
             text = tokenizer.decode(ids[:n], skip_special_tokens=True)
             written = text.rpartition(CUE)[2] if self.writes_chain else text
             answered = CUE in text or not self.writes_chain
-            positions = len(row) + n - 1
+            aside, last = _slot_passes(model, row.n_slots)
+            positions = len(row) + aside * row.n_slots + n - 1
             yield Solution(
                 answer=written.strip() if answered else "",
                 text=text,
                 text_tokens=n,
                 latent_steps=self.n_latents or 0,
-                # The beginning, each slot, what follows the slots, each further token.
-                passes=1 + row.n_slots + (row.n_slots > 0) + n - 1,
+                # The beginning, the slots, what follows the slots, each further token.
+                passes=1 + aside + last + (row.n_slots > 0) + n - 1,
                 positions=positions,
                 flops=2.0 * (blocks * positions + head * n),
                 seconds=seconds,
