@@ -70,6 +70,7 @@ class LatentSettings:
     codi_map: str  # what CODI does to a hidden state before it is written
     codi_targets: tuple[str, ...]  # what CODI's student is drawn to
     codi_blocks: tuple[int, int] | None  # and in which blocks; None: all
+    codi_chain: str  # how CODI's teacher writes: "equations", "results" alone
     codi_rounds: int  # Jacobi rounds over CODI's latents; 0: one after another
     keep_last_step: bool  # whether CODI's teacher reads the step that has the answer
     latents_per_step: int  # of the curriculum
@@ -130,6 +131,7 @@ _STUDY_LATENT = LatentSettings(
     codi_map="mlp",
     codi_targets=("cue",),
     codi_blocks=None,
+    codi_chain="equations",
     codi_rounds=0,
     keep_last_step=False,
     latents_per_step=1,
@@ -200,6 +202,7 @@ PROFILES: dict[str, Profile] = {
             codi_map="mlp",
             codi_targets=("cue",),
             codi_blocks=None,
+            codi_chain="equations",
             codi_rounds=0,
             keep_last_step=False,
             latents_per_step=2,

@@ -90,6 +90,10 @@ def test_the_teacher_never_sees_the_step_whose_result_is_the_answer(rows, chatml
         text = chatml.decode(codi_row(rows, p, 3).teacher.rest)
         assert p.steps[-1] not in text
         assert all(step in text for step in p.steps[:-1])
+        short = codi_row(rows, p, 3, chain="results").teacher
+        assert short == rows.chain(p, (), p.steps[:-1])
+        with pytest.raises(ValueError, match="no chain 'poem': choose one of equat"):
+            codi_row(rows, p, 3, chain="poem")
         kept = codi_row(rows, p, 3, keep_last_step=True)
         assert kept.teacher == rows.chain(p)
         assert kept.student == codi_row(rows, p, 3).student

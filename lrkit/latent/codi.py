@@ -33,6 +33,7 @@ from lrkit.latent.training import RowCollator
 
 # "cue": the states at the cue (CODI). "thought": their mean over latents and chain.
 TARGETS = ("cue", "thought")
+CHAINS = ("equations", "results")
 
 
 def distillation_loss(
@@ -233,7 +234,11 @@ class CodiRow:
 
 
 def codi_row(
-    rows: ChainRows, problem: Problem, n_latents: int, keep_last_step: bool = False
+    rows: ChainRows,
+    problem: Problem,
+    n_latents: int,
+    keep_last_step: bool = False,
+    chain: str = "equations",
 ) -> CodiRow:
     """A problem for student and teacher.
 
@@ -244,11 +249,21 @@ def codi_row(
         keep_last_step: let the teacher read its last step, too. Its result is the
             answer, which the teacher then copies at the cue instead of computing it;
             the source leaves it out.
+        chain: how the teacher's steps are written, one of `CHAINS`: "equations" whole,
+            or "results" alone in brackets, so that each of them is computed at the
+            token before it, and the answer at the cue in the same way.
+
+    Raises:
+        ValueError: for another chain.
     """
+    if chain not in CHAINS:
+        raise ValueError(f"no chain {chain!r}: choose one of {', '.join(CHAINS)}.")
     answer = rows.answer(problem.answer)
+    steps = problem.steps if keep_last_step else problem.steps[:-1]
+    written = {"equations": (steps, ()), "results": ((), steps)}[chain]
     return CodiRow(
         rows.latent(problem, n_latents),
-        rows.chain(problem, problem.steps if keep_last_step else problem.steps[:-1]),
+        rows.chain(problem, *written),
         len(answer.ids) - answer.cue,
         len(answer.ids),
     )

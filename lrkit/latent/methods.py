@@ -40,6 +40,7 @@ class MethodSettings:
         codi_map: CODI's, one of `lrkit.latent.maps.MAPS`.
         codi_targets: see `lrkit.latent.codi.CodiConfig`, as the next one.
         codi_blocks: first and last block that are distilled; None: all.
+        codi_chain: see `lrkit.latent.codi.codi_row`.
         codi_rounds: all latents at once, so many times over (parallel Jacobi latents,
             PCCoT, arXiv 2506.18582); 0: one after another.
         curriculum: COCONUT's and its controls'.
@@ -57,6 +58,7 @@ class MethodSettings:
     codi_map: str = "mlp"
     codi_targets: tuple[str, ...] = ("cue",)
     codi_blocks: tuple[int, int] | None = None
+    codi_chain: str = "equations"
     codi_rounds: int = 0
     curriculum: Curriculum = field(default_factory=Curriculum)
     token_dropping: TokenDropping = field(default_factory=TokenDropping)
@@ -230,12 +232,15 @@ def codi(training: Training, guard: GuardSettings | None = None) -> SlotSolver:
         trainer = trainer_for(
             model,
             training.problems,
-            lambda p, _: codi_row(rows, p, settings.n_latents, settings.keep_last_step),
+            lambda p, _: codi_row(
+                rows, p, settings.n_latents, settings.keep_last_step,
+                settings.codi_chain,
+            ),
             CodiCollator.of(model, training.tokenizer.pad_token_id),
             settings.run,
             training.folder / "codi",
             training.seed,
-        )
+        )  # fmt: skip
         trainer.args.save_total_limit = None  # the guard deletes what is too old
         return trainer
 

@@ -64,6 +64,7 @@ def method_settings(settings: LatentSettings) -> MethodSettings:
         codi_map=settings.codi_map,
         codi_targets=settings.codi_targets,
         codi_blocks=settings.codi_blocks,
+        codi_chain=settings.codi_chain,
         codi_rounds=settings.codi_rounds,
         curriculum=Curriculum(
             settings.latents_per_step, settings.stages, settings.mixing
