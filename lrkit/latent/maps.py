@@ -1,7 +1,8 @@
 """Maps: what is done to a hidden state before it is written into a slot.
 
-A map takes [..., width] to [..., width] and knows nothing of models, slots or losses.
-Another map is one more entry of `MAPS`.
+A map takes [..., width] to [..., width] and knows nothing of slots or losses. Another
+map is one more entry of `MAPS`; one that needs the model's own tables has a method
+`bind`, which is given the model once.
 """
 
 from __future__ import annotations
@@ -66,7 +67,68 @@ def mlp(
     return nn.Sequential(*layers)
 
 
-MAPS: dict[str, Callable[..., nn.Module]] = {"identity": identity, "mlp": mlp}
+def linear(width: int, norm: bool = True, scale: float = 1.0) -> nn.Module:
+    """A linear layer and a LayerNorm.
+
+    Args:
+        width: of the hidden states.
+        norm: whether the LayerNorm follows.
+        scale: what its gain starts at, see `identity`; without a norm it does nothing.
+    """
+    layers = [nn.Linear(width, width)]
+    if norm:
+        layers.append(nn.LayerNorm(width))
+        nn.init.constant_(layers[-1].weight, scale)
+    return nn.Sequential(*layers)
+
+
+class Superposition(nn.Module):
+    """The model's own mixture of its embeddings (a *soft embedding*).
+
+    A hidden state becomes the probabilities of the k likeliest tokens, and these the
+    weighted sum of their embeddings: sum_v softmax(head(h) / T)_v e_v. The table is
+    detached, as in Latent-SFT (arXiv 2510.15522); the weights carry the gradient.
+
+    Args:
+        width: of the hidden states.
+        k: how many tokens count; 0: the whole vocabulary.
+        temperature: T.
+        scale: what the mixture is multiplied by.
+    """
+
+    def __init__(
+        self, width: int, k: int = 10, temperature: float = 1.0, scale: float = 1.0
+    ):
+        super().__init__()
+        if k < 0 or temperature <= 0:
+            raise ValueError(
+                f"k must be 0 or more and the temperature above 0, not {k} and "
+                f"{temperature}."
+            )
+        self.k, self.temperature, self.scale = k, temperature, scale
+        self._base: tuple[nn.Module, ...] = ()  # a tuple: its weights are not the map's
+
+    def bind(self, base: nn.Module) -> None:
+        """Use the tables of a model of transformers, whatever they become."""
+        self._base = (base,)
+
+    def forward(self, vectors: torch.Tensor) -> torch.Tensor:
+        """[..., width], behind the last norm, to [..., width]."""
+        (base,) = self._base
+        logits = base.get_output_embeddings()(vectors).float() / self.temperature
+        k = min(self.k or logits.shape[-1], logits.shape[-1])
+        top, ids = logits.topk(k, dim=-1)
+        rows = base.get_input_embeddings()(ids).detach().float()
+        mixed = torch.einsum("...k,...kw->...w", top.softmax(-1), rows)
+        return (self.scale * mixed).to(vectors.dtype)
+
+
+MAPS: dict[str, Callable[..., nn.Module]] = {
+    "identity": identity,
+    "mlp": mlp,
+    "linear": linear,
+    "superposition": Superposition,
+}
 
 
 def build_map(spec: dict[str, Any], width: int) -> nn.Module:

@@ -78,6 +78,8 @@ class SlotModel(PreTrainedModel, GenerationMixin):
         self.first_special = table.num_embeddings
         self.rows = nn.Embedding(len(config.specials), table.embedding_dim)
         self.map = build_map(config.map, table.embedding_dim)
+        if hasattr(self.map, "bind"):
+            self.map.bind(self.base)
         self._written: Write = lambda vectors, which: vectors
         self.post_init()
 
