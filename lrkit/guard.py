@@ -38,7 +38,15 @@ MEMORY = "lrkit.guard"  # in each checkpoint's trainer state: goes back with the
 
 
 class Diverged(RuntimeError):
-    """The run diverged more often than it may be restored."""
+    """The run diverged more often than it may be restored.
+
+    Attributes:
+        step: of the last divergence.
+    """
+
+    def __init__(self, message: str, step: int):
+        super().__init__(message)
+        self.step = step
 
 
 class _Unstable(Exception):
@@ -134,7 +142,7 @@ def guarded_train(
             trainer.remove_callback(guard)
             return trainer
         if len(rows) >= settings.max_restores:
-            raise Diverged(_story(rows, row, folder))
+            raise Diverged(_story(rows, row, folder), row["diverged_at"])
         _write(folder, [*rows, row], restoring=True)  # a kill cannot undo it from here
         warnings.warn(f"{_sentence(row)}.", stacklevel=2)
         del trainer, guard

@@ -94,7 +94,9 @@ class Training:
         and behind the slots begin as those of brackets (COCONUT's begin as "<<")."""
         set_seed(self.seed)
         scale = self.settings.scale
-        spec = {"kind": map} | ({} if scale == 1.0 else {"scale": scale})
+        spec: dict[str, object] = {"kind": map}
+        if scale != 1.0 and map != "superposition":  # that is as long as embeddings are
+            spec["scale"] = scale
         model = kind.wrap(self.load_base(), map=spec, **config)
         ids = self.rows(model).encode(in_brackets(["<<1+1=2>>"]))
         model.copy_row("<bot>", ids[0])

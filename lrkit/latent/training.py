@@ -87,6 +87,7 @@ class RunSettings:
         weight_decay: AdamW's.
         clip: largest norm of the gradient.
         save_steps: steps between checkpoints; 0: none.
+        log_steps: steps between two losses of the log.
         cpu_bf16: bf16 autocast also on CPUs that are fast at it. It pays for long rows
             in one pass; between the small passes that fill slots the casts cost more
             than they save.
@@ -101,6 +102,7 @@ class RunSettings:
     weight_decay: float = 0.01
     clip: float = 1.0
     save_steps: int = 200
+    log_steps: int = 10
     cpu_bf16: bool = False
 
 
@@ -144,7 +146,7 @@ def trainer_for(
             bf16=fast_bf16() and (settings.cpu_bf16 or torch.cuda.is_available()),
             use_cpu=not torch.cuda.is_available(),
             gradient_checkpointing=False,  # it would empty the cache between passes
-            logging_steps=10,
+            logging_steps=settings.log_steps,
             logging_nan_inf_filter=False,
             save_strategy="steps" if settings.save_steps else "no",
             save_steps=settings.save_steps or 500,

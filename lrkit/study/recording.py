@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import csv
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -45,7 +45,11 @@ def done(path: Path) -> set[tuple[str, int]]:
 
 
 def record_runs(
-    description: str, arms: Iterable[str], table: str, run_one: RunOne
+    description: str,
+    arms: Iterable[str],
+    table: str,
+    run_one: RunOne,
+    seeds: Sequence[int] = (),
 ) -> None:
     """The command line of a part of the study: run what is not recorded.
 
@@ -54,6 +58,7 @@ def record_runs(
         arms: names, in the order of running.
         table: name of the CSV file in the folder of results.
         run_one: profile, arm, random seed and folder to the row of a run.
+        seeds: random seeds; () those of the profile.
     """
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--arms", nargs="*", default=list(arms))
@@ -65,9 +70,9 @@ def record_runs(
     profile = load_profile(args.profile)
     out = args.out or results_dir()
     out.mkdir(parents=True, exist_ok=True)
-    seeds = list(profile.seeds) if args.seeds is None else args.seeds
+    wanted = list(seeds or profile.seeds) if args.seeds is None else args.seeds
     path = out / table
-    todo = [(a, s) for s in seeds for a in args.arms if (a, s) not in done(path)]
+    todo = [(a, s) for s in wanted for a in args.arms if (a, s) not in done(path)]
     for n, (arm, seed) in enumerate(todo, 1):
         print(f"[{n}/{len(todo)}] {arm}, random seed {seed}", flush=True)
         row = run_one(profile, arm, seed, out)
