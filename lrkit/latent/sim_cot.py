@@ -231,7 +231,7 @@ def read_steps(
         max_new_tokens=max_new_tokens,
         do_sample=False,
         eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
+        pad_token_id=tokenizer.eos_token_id,  # some tokenizers have no padding
     )
     texts = tokenizer.batch_decode(written, skip_special_tokens=True)
     return [

@@ -54,6 +54,12 @@ ARMS: dict[str, LatentArm] = {name: LatentArm(name) for name in MAIN} | {
     "CODI, no distillation": LatentArm("CODI", {"gamma": 0.0}),
     "CODI, no latents": LatentArm("CODI", {"n_latents": 0}),
     "CODI, teacher of results": LatentArm("CODI", {"codi_chain": "results"}),
+    "CODI, teacher of results, gamma 20": LatentArm(
+        "CODI", {"codi_chain": "results", "gamma": 20.0}
+    ),
+    "CODI, teacher of results, 4 times the steps": LatentArm(
+        "CODI", {"codi_chain": "results", "steps": 2400}
+    ),
     "CODI, 3 rounds": LatentArm("CODI", {"codi_rounds": 3}),
     "CODI, 1 round": LatentArm("CODI", {"codi_rounds": 1}),
     "answer, then chain": LatentArm("answer, then chain"),
