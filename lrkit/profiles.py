@@ -57,7 +57,9 @@ class LatentSettings:
     """Sizes of the latent half: what every method of a comparison shares."""
 
     base: str  # "think-narrow", "think-wide" (embedded), a hub id, or a local folder
-    task: str  # "clock" | "words", generated, or "gsm8k" | "gsm8k_aug" | "svamp"
+    # "clock", "words", "graphs", "small graphs", which are generated, or a public set:
+    # "gsm8k", "gsm8k_aug", "svamp", "prosqa".
+    task: str
     source: str  # of a public set: a folder, a file, or "hub id@commit"
     train_rows: int  # different problems to train on
     eval_rows: int  # problems of each split that is evaluated

@@ -8,7 +8,8 @@ from itertools import islice
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from lrkit.data.chains import in_brackets
+from lrkit.data.chains import in_brackets, step_value
+from lrkit.data.graphs import CONCEPTS
 from lrkit.data.problems import TASKS, part_of
 from lrkit.latent.chain_rows import CUE, ChainRows
 from lrkit.latent.slots import SlotModel
@@ -66,11 +67,47 @@ def test_the_recipe_leaves_a_base_and_a_card_of_what_it_measured(tmp_path, monke
     )
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
-    assert model.config.vocab_size == len(tokenizer) == think.VOCAB
+    assert model.config.vocab_size == len(tokenizer) == 2560
     assert (tmp_path / "out" / "model.safetensors").is_file()
     record = json.loads((tmp_path / "out" / "pretraining.json").read_text())
     card = (tmp_path / "out" / "README.md").read_text()
     assert think.card(record) == card and "| clock | 25.0 % |" in card
+
+
+def test_graphs_have_a_tokenizer_of_their_own_words_and_chains_in_both_forms():
+    tokenizer = think.train_tokenizer(("small graphs",), 400)
+    assert len(tokenizer) < 500
+    for word in CONCEPTS:
+        assert len(tokenizer(f" {word}")["input_ids"]) == 1
+    model = SlotModel.wrap(build(SHAPES["think-graphs"], tokenizer))
+    assert model.base.config.vocab_size == len(tokenizer)
+    rows, rng = ChainRows.of(model, tokenizer), random.Random(0)
+    for p in islice(pretraining_problems(("small graphs",)), 60):
+        assert (p.task, p.split) == ("graphs", "train")
+        chain, _, answer = tokenizer.decode(
+            think.chain_row(rows, p, rng).rest
+        ).partition(CUE)
+        whole = [step for step in p.steps if step in chain]
+        short = p.steps[: p.n_steps - len(whole)]
+        assert chain.startswith(in_brackets(short)) and whole == [
+            *p.steps[len(short) :]
+        ]
+        assert answer.removesuffix(tokenizer.eos_token).strip() == p.answer
+        assert p.answer == step_value(p.steps[-1])
+
+
+def test_a_card_says_what_kind_of_problems_it_is_about():
+    facts = {
+        "name": "x", "parameters": 1000, "shape": "s", "vocabulary": 406,
+        "numbers": False, "problems": 5, "tasks": ["small graphs"], "rows": 5,
+        "seconds": 1.0, "threads": 2, "torch": "2", "loss_curve": [(1, 2.0)],
+        "chain_accuracy": {"small graphs": {"validation": 0.5}},
+    }  # fmt: skip
+    card = think.card(facts)
+    assert (
+        "dolpus" in card and "999" not in card and "| small graphs | 50.0 % |" in card
+    )
+    assert "999" in think.card(facts | {"numbers": True})
 
 
 def test_first_steps_are_in_brackets_and_no_row_is_without_a_chain(tokenizer):

@@ -14,6 +14,7 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from lrkit.data.graphs import EDGE
 from lrkit.data.problems import STEP, Problem
 
 # {left} and {value} are the two sides of the equation, {step} the whole of it.
@@ -85,11 +86,14 @@ def parse_steps(text: str) -> list[str]:
 
 
 def step_value(step: str) -> str:
-    """The result of an equation, as written: "17" for "<<12+5=17>>".
+    """What a step comes to, as written: "17" for "<<12+5=17>>", "dolpus" for the edge
+    of a graph "Every banpus is a dolpus.".
 
     Raises:
-        ValueError: for a text that is not one equation.
+        ValueError: for a text that is neither one equation nor one edge.
     """
+    if edge := EDGE.fullmatch(step):
+        return edge[2]
     return _sides(step)[1]
 
 
@@ -171,6 +175,6 @@ def in_brackets(steps: Sequence[str]) -> str:
     """What each step comes to, and no more: "( 2 6 )"; "" for no steps.
 
     Raises:
-        ValueError: for a step that is no equation.
+        ValueError: for a step that is neither an equation nor an edge.
     """
     return " ".join(["(", *map(step_value, steps), ")"]) if steps else ""

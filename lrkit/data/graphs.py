@@ -13,8 +13,9 @@ of the concepts are ours.
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count, islice, product
 from typing import Any
 
@@ -23,6 +24,8 @@ from lrkit.data.problems import Question
 from lrkit.data.word_problems import NAMES
 
 SPLITS = ("train", "validation", "test")
+# An edge in words, as `sentence` writes it: from, to.
+EDGE = re.compile(r"(?:Every )?(\w+) is an? (\w+)\.")
 # As many as `lrkit.data.dags` has nodes at most.
 ONSETS = ("b", "d", "fl", "g", "k", "m", "n", "pl", "tr", "z")
 CONCEPTS = tuple(f"{a}{b}pus" for a, b in product(ONSETS, ("an", "ek", "ol", "iv")))
@@ -48,6 +51,16 @@ def sentence(nodes: Sequence[str], edge: Sequence[int]) -> str:
     """An edge in words: "Ida is a banpus." or "Every banpus is a dolpus."."""
     start, end = (nodes[i] for i in edge)
     return f"{start if start[:1].isupper() else f'Every {start}'} is a {end}."
+
+
+def short_answer(problem: GraphProblem) -> GraphProblem:
+    """The same problem with its answer in one word, "dolpus" for "Ida is a dolpus.".
+
+    The rest of the sentence is in the question. Where a method looks at the token that
+    decides, this is the first one of the answer.
+    """
+    made = problem.made_from
+    return replace(problem, answer=made["nodes"][made["target"]])
 
 
 def distances(problem: GraphProblem, node: str) -> dict[str, int]:
@@ -150,6 +163,19 @@ def _problems(split: str, seed: int, options: Options) -> Iterator[GraphProblem]
         )
 
 
+def graph_stream(
+    split: str, seed: int = 0, options: Options | None = None
+) -> Iterator[GraphProblem]:
+    """Problems without end, for training; `graph_problems` gives the first of them.
+
+    Raises:
+        ValueError: at once for an unknown split; later, where no graph is found.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"no split {split!r}: there are {', '.join(SPLITS)}.")
+    return _problems(split, seed, options or Options())
+
+
 def graph_problems(
     split: str, n: int, seed: int = 0, options: Options | None = None
 ) -> list[GraphProblem]:
@@ -168,8 +194,7 @@ def graph_problems(
     Raises:
         ValueError: for an unknown split, n below 1, or options that no graph meets.
     """
-    if split not in SPLITS:
-        raise ValueError(f"no split {split!r}: there are {', '.join(SPLITS)}.")
+    endless = graph_stream(split, seed, options)
     if n < 1:
         raise ValueError(f"n must be 1 or more, got {n}.")
-    return list(islice(_problems(split, seed, options or Options()), n))
+    return list(islice(endless, n))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from transformers import PreTrainedTokenizerBase
 
 from lrkit.data.chains import in_brackets
-from lrkit.data.problems import Problem
+from lrkit.data.problems import Question
 from lrkit.latent.layout import SlotRow
 from lrkit.latent.slots import SlotModel
 
@@ -104,7 +104,7 @@ class ChainRows:
     # --- whole rows -----------------------------------------------------------------
     def chain(
         self,
-        problem: Problem,
+        problem: Question,
         steps: Sequence[str] | None = None,
         bracketed: Sequence[str] = (),
         dropped: int = 0,
@@ -125,7 +125,7 @@ class ChainRows:
             SlotRow(self.question(problem.question), 0, rest, len(rest))
         )
 
-    def answer_first(self, problem: Problem) -> SlotRow:
+    def answer_first(self, problem: Question) -> SlotRow:
         """Answer-then-reason: question, answer, end token, steps as results alone.
 
         The end token stands between answer and reason, so that a solver stops there:
@@ -139,7 +139,7 @@ class ChainRows:
         )
 
     def latent(
-        self, problem: Problem, n_slots: int, steps: Sequence[str] = ()
+        self, problem: Question, n_slots: int, steps: Sequence[str] = ()
     ) -> SlotRow:
         """Question, `<bot>`, slots, `<eot>`, the steps still written, answer."""
         rest = self.steps(steps) + self.answer(problem.answer).ids

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from lrkit.data.problems import Problem
+from lrkit.data.problems import Question
 from lrkit.latent.chain_rows import ChainRows
 from lrkit.latent.layout import SlotRow
 from lrkit.latent.slot_config import SLOT, SlotConfig
@@ -235,7 +235,7 @@ class CodiRow:
 
 def codi_row(
     rows: ChainRows,
-    problem: Problem,
+    problem: Question,
     n_latents: int,
     keep_last_step: bool = False,
     chain: str = "equations",

@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from lrkit.data.problems import Problem
+from lrkit.data.problems import Question
 from lrkit.latent.chain_rows import ChainRows
 from lrkit.latent.layout import SlotRow
 
@@ -37,7 +37,7 @@ class Schedule(Protocol):
         """All stages, 0 (the whole chain) first."""
 
     def row(
-        self, rows: ChainRows, problem: Problem, stage: int, rng: random.Random
+        self, rows: ChainRows, problem: Question, stage: int, rng: random.Random
     ) -> SlotRow:
         """A problem as it is read at a stage."""
 
@@ -80,12 +80,12 @@ class Curriculum:
         """Latents of every row at a stage."""
         return min(stage, self.last) * self.per_step
 
-    def steps_left(self, problem: Problem, stage: int) -> Sequence[str]:
+    def steps_left(self, problem: Question, stage: int) -> Sequence[str]:
         """The steps that are still written at a stage."""
         return problem.steps[stage:] if stage <= self.last else ()
 
     def row(
-        self, rows: ChainRows, problem: Problem, stage: int, rng: random.Random
+        self, rows: ChainRows, problem: Question, stage: int, rng: random.Random
     ) -> SlotRow:
         """A row of a stage, or by the share `mixing` of an earlier one."""
         if self.mixing and rng.random() < self.mixing:
@@ -131,7 +131,7 @@ class TokenDropping:
         return range(self.last + 2)
 
     def row(
-        self, rows: ChainRows, problem: Problem, stage: int, rng: random.Random
+        self, rows: ChainRows, problem: Question, stage: int, rng: random.Random
     ) -> SlotRow:
         """Question, what is left of the chain, answer."""
         if stage > self.last:

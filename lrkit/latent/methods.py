@@ -16,7 +16,7 @@ from pathlib import Path
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from lrkit.data.chains import in_brackets
-from lrkit.data.problems import Problem
+from lrkit.data.problems import Question
 from lrkit.guard import GuardSettings, guarded_train
 from lrkit.latent.chain_rows import ChainRows
 from lrkit.latent.codi import CodiCollator, CodiModel, codi_row
@@ -82,7 +82,7 @@ class Training:
 
     load_base: Callable[[], PreTrainedModel]
     tokenizer: PreTrainedTokenizerBase
-    problems: Sequence[Problem]
+    problems: Sequence[Question]
     settings: MethodSettings
     folder: Path
     seed: int = 0

@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from lrkit.cache import fingerprint, run_folder
 from lrkit.data.problem_sets import training_problems
-from lrkit.data.problems import Problem
+from lrkit.data.problems import Question
 from lrkit.latent.chain_rows import ChainRows
 from lrkit.latent.codi import CodiModel
 from lrkit.latent.curriculum import Curriculum
@@ -87,7 +87,10 @@ def load_base(settings: LatentSettings) -> PreTrainedModel:
 
 
 def run_key(
-    settings: LatentSettings, method: str, seed: int, given: list[Problem] | None = None
+    settings: LatentSettings,
+    method: str,
+    seed: int,
+    given: list[Question] | None = None,
 ) -> str:
     """Fingerprint of one run: code, settings, base weights, and the problems
     themselves where code and settings do not decide them."""
@@ -103,7 +106,7 @@ def trained(
     settings: LatentSettings,
     method: str,
     seed: int = 0,
-    given: list[Problem] | None = None,
+    given: list[Question] | None = None,
 ) -> tuple[SlotSolver, dict[str, list[dict]]]:
     """A method's solver, trained now or found, and the logs of its runs by name.
 

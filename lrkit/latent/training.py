@@ -25,12 +25,12 @@ from transformers import (
 from transformers.trainer import TRAINER_STATE_NAME
 
 from lrkit.checkpoints import last_checkpoint
-from lrkit.data.problems import Problem
+from lrkit.data.problems import Question
 from lrkit.latent.layout import SlotRow, collate
 from lrkit.latent.slots import SLOT, SlotModel
 from lrkit.models import fast_bf16
 
-MakeRow = Callable[[Problem, random.Random], Any]
+MakeRow = Callable[[Question, random.Random], Any]
 
 
 class Rows(torch.utils.data.Dataset):
@@ -43,7 +43,7 @@ class Rows(torch.utils.data.Dataset):
         seed: random seed; a row depends on it and on its place alone.
     """
 
-    def __init__(self, problems: Sequence[Problem], make: MakeRow, n: int, seed: int):
+    def __init__(self, problems: Sequence[Question], make: MakeRow, n: int, seed: int):
         if not problems:
             raise ValueError("there are no problems to train on.")
         self.problems, self.make, self.n, self.seed = problems, make, n, seed
@@ -108,7 +108,7 @@ class RunSettings:
 
 def trainer_for(
     model: PreTrainedModel,
-    problems: Sequence[Problem],
+    problems: Sequence[Question],
     make: MakeRow,
     collator: Callable,
     settings: RunSettings,

@@ -1,9 +1,9 @@
-"""The embedded bases `think-narrow` and `think-wide`: they work problems out in steps.
+"""The embedded bases `think-*`: they work problems out in steps.
 
 Trained on questions, chains and answers of the training splits of
-`lrkit.data.problems`, and never on answering at once: that is for the methods to try.
-Numbers are single tokens. `make pretrain` runs this; a killed run goes on from its last
-checkpoint.
+`lrkit.data.problem_sets`, and never on answering at once: that is for the methods to
+try. Numbers are single tokens. `make pretrain` runs this; a killed run goes on from its
+last checkpoint.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from lrkit.data.chains import in_brackets
-from lrkit.data.problems import TASKS, Problem, stream
+from lrkit.data.problem_sets import GRAPHS, SPLITS, endless
+from lrkit.data.problems import TASKS, Question
 from lrkit.latent.chain_rows import CUE, ChainRows
 from lrkit.latent.layout import SlotRow
 from lrkit.latent.slots import SlotModel
@@ -32,7 +33,7 @@ from lrkit.paths import build_dir, root
 
 SPECIAL = ("<|endoftext|>", "<|pad|>")
 NUMBERS = range(1000)
-VOCAB, CONTEXT = 2560, 384
+VOCAB, CONTEXT = 2560, 384  # at most; words of graphs are fewer
 SEED = 30_000
 N_PROBLEMS = 200_000
 SHORT = 0.5
@@ -40,7 +41,15 @@ SHORT = 0.5
 
 @dataclass(frozen=True)
 class Shape:
-    """Sizes of one base; planning in a single pass needs depth."""
+    """Sizes of one base; planning in a single pass needs depth.
+
+    Attributes:
+        name: of its folder.
+        layers, width, heads, mlp: of the network.
+        tasks: read in turn.
+        run: of its training.
+        spoken: tasks that its tokenizer is made for.
+    """
 
     name: str
     layers: int
@@ -49,6 +58,7 @@ class Shape:
     mlp: int
     tasks: tuple[str, ...]
     run: RunSettings
+    spoken: tuple[str, ...] = tuple(TASKS)
 
 
 SHAPES = {
@@ -63,23 +73,34 @@ SHAPES = {
             "think-wide", 4, 192, 6, 480, ("clock", "words"),
             RunSettings(4000, 32, 1, 2e-3, cpu_bf16=True),
         ),
+        Shape(
+            "think-graphs", 4, 128, 4, 320, ("small graphs",),
+            RunSettings(2500, 64, 1, 2e-3, cpu_bf16=True),
+            spoken=("small graphs",),
+        ),
     )
 }  # fmt: skip
 
 
 def pretraining_problems(
     tasks: Sequence[str] = tuple(TASKS), seed: int = SEED
-) -> Iterator[Problem]:
+) -> Iterator[Question]:
     """Training problems of tasks in turn, without end."""
-    streams = [stream(task, "train", seed) for task in tasks]
+    streams = [endless(task, "train", seed) for task in tasks]
     while True:
         yield from (next(s) for s in streams)
 
 
-def train_tokenizer(n_problems: int = 6000) -> PreTrainedTokenizerFast:
-    """Byte-level BPE; every number up to 999 is one token, behind a letter or a sign as
-    well as with the blank before it, and every byte has one: nothing is unknown."""
-    some = list(islice(pretraining_problems(seed=SEED - 1), n_problems))
+def train_tokenizer(
+    tasks: Sequence[str] = tuple(TASKS), n_problems: int = 6000
+) -> PreTrainedTokenizerFast:
+    """Byte-level BPE; every byte has a token, so that nothing is unknown.
+
+    For tasks with numbers every one up to 999 is one token, behind a letter or a sign
+    as well as with the blank before it.
+    """
+    some = list(islice(pretraining_problems(tasks, SEED - 1), n_problems))
+    numbers = () if set(tasks) <= set(GRAPHS) else NUMBERS
     tok = Tokenizer(models.BPE())
     digits = pre_tokenizers.Split(Regex(r" ?\d+"), behavior="isolated")
     tok.pre_tokenizer = pre_tokenizers.Sequence(
@@ -94,7 +115,7 @@ def train_tokenizer(n_problems: int = 6000) -> PreTrainedTokenizerFast:
     )
 
     def texts() -> Iterator[str]:
-        for number in NUMBERS:
+        for number in numbers:
             yield " ".join([str(number)] * 3000)
             yield "=".join([str(number)] * 3000)
         for p in some:
@@ -123,7 +144,7 @@ def build(shape: Shape, tokenizer: PreTrainedTokenizerFast) -> GPT2LMHeadModel:
     """
     return GPT2LMHeadModel(
         GPT2Config(
-            vocab_size=VOCAB,
+            vocab_size=len(tokenizer),
             n_positions=CONTEXT,
             n_embd=shape.width,
             n_layer=shape.layers,
@@ -150,9 +171,10 @@ def pretrain(shape: Shape, out: Path, work: Path, max_steps: int | None = None) 
         max_steps: stop earlier (for tests).
     """
     work.mkdir(parents=True, exist_ok=True)
-    if not (work / "tokenizer").is_dir():
-        train_tokenizer().save_pretrained(work / "tokenizer")
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(work / "tokenizer")
+    spoken = work / "-".join(["tokenizer", *shape.spoken]).replace(" ", "-")
+    if not spoken.is_dir():
+        train_tokenizer(shape.spoken).save_pretrained(spoken)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(spoken)
     settings = shape.run if max_steps is None else RunSettings(max_steps, warmup=0)
     torch.manual_seed(SEED)
     model = SlotModel.wrap(build(shape, tokenizer))
@@ -169,12 +191,15 @@ def pretrain(shape: Shape, out: Path, work: Path, max_steps: int | None = None) 
         "parameters": model.base.num_parameters(),
         "shape": f"{shape.layers} layers, width {shape.width}, {shape.heads} heads, "
         f"MLP {shape.mlp}",
+        "vocabulary": len(tokenizer),
+        "numbers": not set(shape.spoken) <= set(GRAPHS),
         "problems": n,
         "rows": settings.steps * settings.batch_size,
         "seconds": round(log[-1]["train_runtime"], 1),
         "loss_curve": [
             (row["step"], round(row["loss"], 4)) for row in log if "loss" in row
         ][:: max(1, settings.steps // 120)],
+        "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "tasks": list(shape.tasks),
         "chain_accuracy": chain_accuracy(model, rows, shape.tasks),
@@ -183,7 +208,7 @@ def pretrain(shape: Shape, out: Path, work: Path, max_steps: int | None = None) 
     return facts
 
 
-def chain_row(rows: ChainRows, problem: Problem, rng: random.Random) -> SlotRow:
+def chain_row(rows: ChainRows, problem: Question, rng: random.Random) -> SlotRow:
     """A row whose first steps are results alone in brackets, the others equations.
 
     In half of all rows (`SHORT`) every step is in brackets; in the others their number
@@ -204,8 +229,8 @@ def chain_accuracy(
     solver = SlotSolver(model, rows, writes_chain=True)
     found: dict[str, dict[str, float]] = {}
     for task in tasks:
-        for split in ("validation", "longer", "templates", "larger"):
-            some = list(islice(stream(task, split, SEED + 1), n))
+        for split in SPLITS[:1] if task in GRAPHS else (SPLITS[0], *SPLITS[2:]):
+            some = list(islice(endless(task, split, SEED + 1), n))
             solved = solver.solve([p.question for p in some])
             right = [s.answer == p.answer for s, p in zip(solved, some, strict=True)]
             found.setdefault(task, {})[split] = round(sum(right) / n, 3)
@@ -225,6 +250,24 @@ def publish(
     (out / "README.md").write_text(card(facts))
 
 
+# What a card says of problems with numbers, and of graphs.
+KINDS = {
+    "numbers": {
+        "tokens": """ in which every
+number up to 999 is one token, with a blank before it or without""",
+        "steps": "equations (`( 2 )<<2*3=6>>`)",
+        "held out": """The operations of validation and test problems are in none of
+them, nor any of the sentences, lengths and numbers of the splits out of distribution.""",
+    },
+    "graphs": {
+        "tokens": "",
+        "steps": "sentences (`( banpus )Every banpus is a dolpus.`)",
+        "held out": """No graph of validation and test is among them, however its nodes
+are named.""",
+    },
+}
+
+
 def card(facts: dict) -> str:
     """The model card, its numbers taken from the run that made the weights."""
     curve = "\n".join(f"| {step} | {loss:.4f} |" for step, loss in facts["loss_curve"])
@@ -233,27 +276,25 @@ def card(facts: dict) -> str:
         f"| {task} | " + " | ".join(f"{100 * by[s]:.1f} %" for s in names) + " |"
         for task, by in facts["chain_accuracy"].items()
     )
+    kind = KINDS["numbers" if facts["numbers"] else "graphs"]
     return f"""# `{facts["name"]}`: an embedded base that works problems out in steps
 
 A GPT-2-architecture causal language model with {facts["parameters"]:,} parameters
-({facts["shape"]}, vocabulary {VOCAB}, input and output layers untied, context
-{CONTEXT}), stored as bfloat16 safetensors. Byte-level BPE in which every number up
-to 999 is one token, with a blank before it or without.
+({facts["shape"]}, vocabulary {facts["vocabulary"]}, context {CONTEXT}, input and output
+layers untied), stored as bfloat16 safetensors. Byte-level BPE{kind["tokens"]}.
 
 **Data.** {facts["problems"]:,} generated problems of the training splits of
-`lrkit/data/problems.py` ({" and ".join(facts["tasks"])}, in turn), each as question,
-chain and answer. The first steps of a chain are results alone in brackets, the others
-equations (`( 2 )<<2*3=6>>`): in half of the rows all steps are in brackets, in the
-others any number but all.
-{facts["rows"]:,} rows were read. No row asks for an answer
-without its chain: whether a model can answer at once is what the methods of the
-workbook try.
-The operations of validation and test problems are in none of them, nor any of the
-sentences, lengths and numbers of the splits out of distribution.
+`lrkit/data/problem_sets.py` ({" and ".join(facts["tasks"])}, in turn), each as
+question, chain and answer. The first steps of a chain are results alone in brackets, the
+others {kind["steps"]}: in half of the rows all steps are in
+brackets, in the others any number but all. {facts["rows"]:,} rows were read. No row asks
+for an answer without its chain: whether a model can answer at once is what the methods
+of the workbook try.
+{kind["held out"]}
 
-**Training.** {facts["seconds"]:.0f} s on 2 CPU cores, AdamW, bf16 autocast where the
-CPU has it, loss on chain and answer, torch {facts["torch"]}. Made again by
-`make pretrain`; floating-point order may differ between machines.
+**Training.** {facts["seconds"]:.0f} s on a CPU (threads: {facts["threads"]}), AdamW,
+bf16 autocast where the CPU has it, loss on chain and answer, torch {facts["torch"]}.
+Made again by `make pretrain`; floating-point order may differ between machines.
 
 | step | training loss (nats per token) |
 |---|---|

@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields, replace
 import pandas as pd
 import torch
 
-from lrkit.data.problems import Problem
+from lrkit.data.problems import Question
 from lrkit.latent.slots import SlotModel
 from lrkit.latent.solvers import SlotSolver
 
@@ -129,7 +129,7 @@ def nearest_words(model: SlotModel, read: torch.Tensor) -> torch.Tensor:
         return head(read.to(head.weight)).float().softmax(-1).cpu()
 
 
-def diversity(solver: SlotSolver, problems: Sequence[Problem]) -> pd.DataFrame:
+def diversity(solver: SlotSolver, problems: Sequence[Question]) -> pd.DataFrame:
     """How unlike latents are: a row per slot.
 
     Returns:

@@ -12,7 +12,7 @@ from decimal import Decimal, InvalidOperation
 import numpy as np
 import pandas as pd
 
-from lrkit.data.problems import Problem
+from lrkit.data.problems import Question
 from lrkit.latent.solvers import Solver
 from lrkit.study.stats import (
     Estimate,
@@ -38,7 +38,7 @@ def same_answer(found: str, wanted: str) -> bool:
         return found.casefold() == wanted.casefold()
 
 
-def evaluate(solver: Solver, problems: Sequence[Problem]) -> pd.DataFrame:
+def evaluate(solver: Solver, problems: Sequence[Question]) -> pd.DataFrame:
     """A row per question: `id`, `task`, `split`, `n_steps`, `wanted`, `answer`,
     `correct`, and what it cost (`COSTS`, see `lrkit.latent.solvers.Solution`).
 
