@@ -123,3 +123,13 @@ def test_results_alone_are_those_of_the_steps():
     assert in_brackets(()) == ""
     with pytest.raises(ValueError, match="'2' is no equation"):
         in_brackets(["<<1+1=2>>", "2"])
+
+
+def test_an_edge_comes_to_the_node_it_leads_to():
+    assert step_value("Every banpus is a dolpus.") == "dolpus"
+    assert in_brackets(["Ida is a banpus.", "Every banpus is a dolpus."]) == (
+        "( banpus dolpus )"
+    )
+    for wrong in ("Every banpus is a dolpus", "A banpus.", "<<1+1>>", ""):
+        with pytest.raises(ValueError, match="is no equation"):
+            step_value(wrong)

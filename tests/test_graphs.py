@@ -5,7 +5,8 @@ import random
 import subprocess
 import sys
 from collections import Counter
-from itertools import pairwise
+from dataclasses import replace
+from itertools import islice, pairwise
 from statistics import mean
 
 import pytest
@@ -17,8 +18,10 @@ from lrkit.data.graphs import (
     SPLITS,
     candidates,
     graph_problems,
+    graph_stream,
     height,
     reachable,
+    short_answer,
 )
 
 
@@ -166,3 +169,17 @@ def test_unknown_splits_and_what_no_graph_meets_are_refused(monkeypatch):
     monkeypatch.setattr("lrkit.data.dags.ATTEMPTS", 20)
     with pytest.raises(ValueError, match="none of 20 graphs for the split 'train'"):
         graph_problems("train", 1, options=Options(min_steps=20, max_steps=20))
+
+
+def test_a_short_answer_is_the_word_that_decides(problems):
+    for problem in problems[:20]:
+        short = short_answer(problem)
+        assert problem.answer.split()[-1] == f"{short.answer}."
+        assert replace(short, answer=problem.answer) == problem
+
+
+def test_a_stream_begins_with_the_problems_and_refuses_at_once():
+    first = list(islice(graph_stream("test", 3), 4))
+    assert first == graph_problems("test", 4, seed=3)
+    with pytest.raises(ValueError, match="no split 'dev'"):
+        graph_stream("dev")
