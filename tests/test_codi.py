@@ -12,6 +12,7 @@ from lrkit.latent.codi import (
     distillation_loss,
 )
 from lrkit.latent.slots import SlotModel
+from lrkit.latent.solvers import SlotSolver
 
 LAYERS = 2
 
@@ -249,3 +250,12 @@ def test_saved_and_loaded_it_is_the_same(model, rows, tmp_path):
     assert torch.equal(again(**inputs).loss, model(**inputs).loss)
     assert again.config.gamma == 2.0
     assert CodiConfig(model.base.config).gamma == 20.0
+
+
+def test_an_answer_is_scored_at_its_own_columns_alone(model, rows):
+    scored = []
+    head = model.base.get_output_embeddings()
+    hook = head.register_forward_hook(lambda _, a, out: scored.append(out.shape[1]))
+    SlotSolver(model, rows, 3, max_new_tokens=4).solve([PROBLEMS[0].question])
+    hook.remove()
+    assert sum(scored) <= 4 + 1 + 3, "one column a pass, the question's no more"

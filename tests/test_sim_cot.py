@@ -101,10 +101,12 @@ def test_text_and_end_of_a_step_are_supervised_and_its_mark_is_not(base, chatml,
 
 
 def test_the_rest_of_a_row_is_that_of_codi(model, rows):
-    inputs = batch(model, rows, PROBLEMS)
-    codi = CodiCollator.of(model, rows.tokenizer.pad_token_id)(
-        [codi_row(rows, p, 4) for p in PROBLEMS]
+    collator, theirs = SimCotCollator.of(model), CodiCollator.of(model)
+    teacher = {"keep_last_step": True, "chain": "results"}
+    inputs = collator(
+        [sim_cot_row(rows, p, 4, model.config, **teacher) for p in PROBLEMS]
     )
+    codi = theirs([codi_row(rows, p, 4, **teacher) for p in PROBLEMS])
     assert set(inputs) - set(codi) == {"step_ids", "step_labels"}
     assert all(torch.equal(inputs[name], codi[name]) for name in codi)
 
@@ -373,15 +375,21 @@ def test_no_latents_are_no_texts(model, rows):
 @pytest.mark.parametrize("text", STEP_TEXTS)
 def test_the_method_trains_base_and_decoder_and_answers(chatml, tmp_path, text):
     settings = MethodSettings(
-        RunSettings(6, batch_size=2, warmup=0, save_steps=3), n_latents=2
-    )
+        RunSettings(6, batch_size=2, warmup=0, save_steps=3),
+        n_latents=2, gamma=3.0, codi_map="identity", codi_targets=("thought",),
+        codi_blocks=(1, 1), codi_rounds=1, codi_chain=f"{text}s", scale=0.5,
+    )  # fmt: skip
     before = tiny_llama(len(chatml)).state_dict()
     training = Training(
         lambda: tiny_llama(len(chatml)), chatml, PROBLEMS, settings, tmp_path
     )
     solver = sim_cot(training, step_text=text, delta=0.5)
     model = solver.model
-    assert (model.config.step_text, model.config.delta) == (text, 0.5)
+    found = model.config
+    assert (found.step_text, found.delta, found.gamma) == (text, 0.5, 3.0)
+    assert (found.targets, found.blocks) == (["thought"], [1, 1])
+    assert (found.order, found.rounds) == ("rounds", 1)
+    assert found.map == {"kind": "identity", "scale": 0.5}
     for part in (model.base, model.step_decoder):
         same = [n for n, w in part.state_dict().items() if torch.equal(w, before[n])]
         assert not same

@@ -33,7 +33,9 @@ def settings(chatml, tmp_path, monkeypatch):
     ).latent  # fmt: skip
 
 
-@pytest.mark.parametrize("method", ["CoT", "No-CoT", "pause", "COCONUT", "CODI"])
+@pytest.mark.parametrize(
+    "method", ["CoT", "No-CoT", "pause", "COCONUT", "CODI", "SIM-CoT"]
+)
 def test_what_is_found_again_answers_as_what_was_trained(method, settings, monkeypatch):
     first, logs = trained(settings, method, 0, GIVEN)
     expected = [s.text for s in first.solve([p.question for p in GIVEN])]
@@ -42,7 +44,7 @@ def test_what_is_found_again_answers_as_what_was_trained(method, settings, monke
     assert [s.text for s in again.solve([p.question for p in GIVEN])] == expected
     ours, theirs = first.model.state_dict(), again.model.state_dict()
     assert all(torch.equal(ours[k], theirs[k]) for k in ours)
-    assert isinstance(again.model, CodiModel) == (method == "CODI")
+    assert isinstance(again.model, CodiModel) == (method in ("CODI", "SIM-CoT"))
     assert (again.n_latents, again.writes_chain, again.pause) == (
         first.n_latents, first.writes_chain, first.pause,
     )  # fmt: skip

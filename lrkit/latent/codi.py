@@ -155,6 +155,7 @@ class CodiModel(SlotModel):
         cue: torch.Tensor | None = None,
         teacher_cue: torch.Tensor | None = None,
         teacher_chain: torch.Tensor | None = None,
+        logits_to_keep: int = 0,  # by name: `generate` asks for the last column alone
         **kwargs,
     ) -> SlotOutput:
         """CE_student + gamma * KD + beta * CE_teacher; without a teacher's row the
@@ -167,7 +168,13 @@ class CodiModel(SlotModel):
             teacher_chain: [batch, columns], true where the teacher's chain stands.
         """
         if teacher_input_ids is None:
-            return super().forward(input_ids, attention_mask, labels=labels, **kwargs)
+            return super().forward(
+                input_ids,
+                attention_mask,
+                labels=labels,
+                logits_to_keep=logits_to_keep,
+                **kwargs,
+            )
         student = super().forward(
             input_ids,
             attention_mask,

@@ -21,6 +21,7 @@ from lrkit.guard import GuardSettings, guarded_train
 from lrkit.latent.chain_rows import ChainRows
 from lrkit.latent.codi import CodiCollator, CodiModel, codi_row
 from lrkit.latent.curriculum import Curriculum, Schedule, TokenDropping
+from lrkit.latent.sim_cot_training import sim_cot
 from lrkit.latent.slots import SlotModel
 from lrkit.latent.solvers import SlotSolver
 from lrkit.latent.training import MakeRow, RowCollator, RunSettings, run, trainer_for
@@ -263,4 +264,7 @@ METHODS: dict[str, Callable[[Training], SlotSolver]] = {
     "COCONUT": partial(by_curriculum, filler="latent"),
     "COCONUT at once": at_once,
     "CODI": codi,
+    "SIM-CoT": sim_cot,
+    "SIM-CoT, results": partial(sim_cot, step_text="result"),
+    "CODI, read": partial(sim_cot, step_text="result", supervise=False),
 }

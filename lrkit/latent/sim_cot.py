@@ -106,10 +106,6 @@ class SimCotModel(CodiModel):
         """Let the decoder go: what is saved from here on is as large as CODI's."""
         self.step_decoder = None
         self.config.has_decoder = False
-        tied = self.all_tied_weights_keys.items()
-        self.all_tied_weights_keys = {
-            k: v for k, v in tied if not k.startswith("step_decoder.")
-        }
 
     def forward(
         self,
@@ -118,6 +114,7 @@ class SimCotModel(CodiModel):
         labels: torch.Tensor | None = None,
         step_ids: torch.Tensor | None = None,
         step_labels: torch.Tensor | None = None,
+        logits_to_keep: int = 0,  # by name, as in CODI
         **kwargs,
     ) -> SlotOutput:
         """CODI's loss + delta * CE_steps; without steps the plain `CodiModel.forward`.
@@ -127,7 +124,13 @@ class SimCotModel(CodiModel):
             step_ids, step_labels: see `step_loss`.
             kwargs: the teacher's, see `CodiModel.forward`.
         """
-        out = super().forward(input_ids, attention_mask, labels=labels, **kwargs)
+        out = super().forward(
+            input_ids,
+            attention_mask,
+            labels=labels,
+            logits_to_keep=logits_to_keep,
+            **kwargs,
+        )
         if step_ids is None:
             return out
         ce_steps = self.step_loss(out.latents, step_ids, step_labels)

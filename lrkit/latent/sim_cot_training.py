@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from lrkit.data.problems import Problem
+from lrkit.data.problems import Question
 from lrkit.guard import GuardSettings, guarded_train
 from lrkit.latent.chain_rows import ChainRows
 from lrkit.latent.codi import CodiCollator, CodiRow, codi_row
@@ -35,25 +35,20 @@ class SimCotRow(CodiRow):
 
 
 def sim_cot_row(
-    rows: ChainRows,
-    problem: Problem,
-    n_latents: int,
-    config: SimCotConfig,
-    keep_last_step: bool = False,
+    rows: ChainRows, problem: Question, n_latents: int, config: SimCotConfig, **teacher
 ) -> SimCotRow:
     """A problem for student, teacher and step decoder.
 
     Args:
         rows: makes them.
-        problem: with steps.
+        problem: with steps; the decoder is asked for the last one, too.
         n_latents: of the student.
         config: of the model.
-        keep_last_step: of the teacher, see `lrkit.latent.codi.codi_row`. The decoder is
-            asked for the last step in any case.
+        teacher: what it reads, see `lrkit.latent.codi.codi_row`.
 
     Raises:
-        ValueError: where latents are left over, or for "result" and a step that is no
-            equation.
+        ValueError: where latents are left over, or for "result" and a step that
+            `lrkit.data.chains.step_value` cannot read.
     """
     if n_latents % config.per_step:
         raise ValueError(
@@ -61,7 +56,7 @@ def sim_cot_row(
         )
     mark, text = STEP_TEXTS[config.step_text]
     end = rows.tokenizer.eos_token_id
-    of_codi = codi_row(rows, problem, n_latents, keep_last_step)
+    of_codi = codi_row(rows, problem, n_latents, **teacher)
     return SimCotRow(
         **vars(of_codi),
         mark=rows.encode(mark),
@@ -100,26 +95,32 @@ def sim_cot(
         config: of `SimCotConfig`, such as `delta` and `step_text`.
     """
     settings = training.settings
+    n, rounds = settings.n_latents, settings.codi_rounds
+    order = {"order": "rounds", "rounds": rounds} if rounds else {}
 
     def make_trainer():
         model = training.wrapped(
             SimCotModel, settings.codi_map, gamma=settings.gamma,
-            targets=settings.codi_targets, blocks=settings.codi_blocks, **config,
+            targets=settings.codi_targets, blocks=settings.codi_blocks,
+            **order, **config,
         )  # fmt: skip
-        rows, n = training.rows(model), settings.n_latents
+        rows = training.rows(model)
         trainer = trainer_for(
             model,
             training.problems,
-            lambda p, _: sim_cot_row(rows, p, n, model.config, settings.keep_last_step),
+            lambda p, _: sim_cot_row(
+                rows, p, n, model.config, keep_last_step=settings.keep_last_step,
+                chain=settings.codi_chain,
+            ),
             SimCotCollator.of(model, training.tokenizer.pad_token_id),
             settings.run,
             training.folder / "sim-cot",
             training.seed,
-        )
+        )  # fmt: skip
         trainer.args.save_total_limit = None  # the guard deletes what is too old
         return trainer
 
     trainer = guarded_train(make_trainer, guard or GuardSettings())
     training.keep("sim-cot", trainer.state.log_history)
     model = trainer.model
-    return SlotSolver(model, training.rows(model), settings.n_latents)
+    return SlotSolver(model, training.rows(model), n)

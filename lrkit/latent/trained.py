@@ -22,6 +22,7 @@ from lrkit.latent.chain_rows import ChainRows
 from lrkit.latent.codi import CodiModel
 from lrkit.latent.curriculum import Curriculum
 from lrkit.latent.methods import METHODS, MethodSettings, Training
+from lrkit.latent.sim_cot import SimCotModel
 from lrkit.latent.slots import SlotModel
 from lrkit.latent.solvers import SlotSolver
 from lrkit.latent.training import RunSettings
@@ -42,6 +43,8 @@ MODULES = (
     "lrkit.latent.maps",
     "lrkit.latent.methods",
     "lrkit.latent.passes",
+    "lrkit.latent.sim_cot",
+    "lrkit.latent.sim_cot_training",
     "lrkit.latent.slot_config",
     "lrkit.latent.slots",
     "lrkit.latent.training",
@@ -154,7 +157,8 @@ def _save(solver: SlotSolver, folder: Path) -> None:
 def _load(training: Training) -> SlotSolver:
     folder = training.folder
     config = json.loads((folder / MODEL / "config.json").read_text())
-    kinds = {kind.config_class.model_type: kind for kind in (SlotModel, CodiModel)}
+    known = (SlotModel, CodiModel, SimCotModel)
+    kinds = {kind.config_class.model_type: kind for kind in known}
     kind = kinds[config["model_type"]]
     model = kind.from_pretrained(folder / MODEL, dtype=torch.float32).to(device())
     rows = ChainRows.of(model, training.tokenizer, training.settings.context)

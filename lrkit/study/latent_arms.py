@@ -60,6 +60,10 @@ ARMS: dict[str, LatentArm] = {name: LatentArm(name) for name in MAIN} | {
     "CODI, teacher of results, 4 times the steps": LatentArm(
         "CODI", {"codi_chain": "results", "steps": 2400}
     ),
+    "SIM-CoT": LatentArm("SIM-CoT"),
+    "SIM-CoT, results": LatentArm("SIM-CoT, results"),
+    "SIM-CoT, results, no distillation": LatentArm("SIM-CoT, results", {"gamma": 0.0}),
+    "CODI, read": LatentArm("CODI, read"),
     "CODI, 3 rounds": LatentArm("CODI", {"codi_rounds": 3}),
     "CODI, 1 round": LatentArm("CODI", {"codi_rounds": 1}),
     "answer, then chain": LatentArm("answer, then chain"),
