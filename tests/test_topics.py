@@ -179,3 +179,15 @@ def test_the_card_counts_what_the_file_holds(rows, card):
     assert f"{n_lines:,} lines in all" in (data_dir() / "README.md").read_text("utf-8")
     flat = " ".join(card.split())
     assert all(said in flat for said in extent(rows.running_message))
+
+
+def test_further_chats_have_lines_of_the_training_split_and_none_is_another(rows):
+    some = topics.more(150)
+    assert topics.more(60) == some[:60] and len({row["id"] for row in some}) == 150
+    assert len({row["running_message"] for row in some}) == 150
+    counts = [sum(row["label"] == topic for row in some) for topic in topics.TOPICS]
+    assert max(counts) - min(counts) <= 5
+    assert set(some[0]) == set(topics.COLUMNS)
+    forms = {form for row in some for form in forms_of(row["pattern"])}
+    held_out = rows[rows.split.isin(EVALUATION)]
+    assert not forms & {form for p in held_out.pattern for form in forms_of(p)}

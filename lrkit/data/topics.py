@@ -119,3 +119,26 @@ def make_split(split: str, rng: random.Random, seen: set[str]) -> list[dict[str,
 def topics(seed: int = 0) -> list[dict[str, str]]:
     """All rows, split by split, no transcript twice."""
     return split_by_split("tp", seed * 100 + 50, make_split)
+
+
+def more(n: int) -> list[dict[str, str]]:
+    """Further chats for training, from the lines of the training split alone.
+
+    Args:
+        n: at least so many rows, about as many of each label; more of them begin with
+            the same.
+
+    Returns:
+        Rows with the columns of `topics.csv`; no transcript twice, no triples.
+    """
+    rng, seen, rows = random.Random("more topics"), set(), []
+    while len(rows) < n:
+        for topic in TOPICS:
+            row = chat("train", topic, rng)
+            if row["running_message"] in seen:
+                continue
+            seen.add(row["running_message"])
+            rows.append(
+                {**row, "id": f"mt{len(rows):05d}", "pair": "", "split": "train"}
+            )
+    return rows

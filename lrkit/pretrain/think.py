@@ -257,7 +257,7 @@ KINDS = {
 number up to 999 is one token, with a blank before it or without""",
         "steps": "equations (`( 2 )<<2*3=6>>`)",
         "held out": """The operations of validation and test problems are in none of
-them, nor any of the sentences, lengths and numbers of the splits out of distribution.""",
+them, nor any of the sentences, lengths and numbers of splits out of distribution.""",
     },
     "graphs": {
         "tokens": "",
@@ -285,11 +285,11 @@ layers untied), stored as bfloat16 safetensors. Byte-level BPE{kind["tokens"]}.
 
 **Data.** {facts["problems"]:,} generated problems of the training splits of
 `lrkit/data/problem_sets.py` ({" and ".join(facts["tasks"])}, in turn), each as
-question, chain and answer. The first steps of a chain are results alone in brackets, the
-others {kind["steps"]}: in half of the rows all steps are in
-brackets, in the others any number but all. {facts["rows"]:,} rows were read. No row asks
-for an answer without its chain: whether a model can answer at once is what the methods
-of the workbook try.
+question, chain and answer. The first steps of a chain are results alone in brackets,
+the others {kind["steps"]}: in half of the rows all steps are in
+brackets, in the others any number but all. {facts["rows"]:,} rows were read. No row
+asks for an answer without its chain: whether a model can answer at once is what the
+methods of the workbook try.
 {kind["held out"]}
 
 **Training.** {facts["seconds"]:.0f} s on a CPU (threads: {facts["threads"]}), AdamW,

@@ -7,7 +7,6 @@ shipped (`models/more-labels`). It is no large model: it stands where one would 
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 from lrkit.answer.classifier import OneTokenClassifier
@@ -15,6 +14,7 @@ from lrkit.paths import root
 from lrkit.profiles import Profile, load_profile
 from lrkit.quiet import hush
 from lrkit.study.answer_arms import trained
+from lrkit.study.shipping import ship
 
 ARM = "10,000 labels"
 
@@ -35,20 +35,6 @@ def second_stage(profile: Profile) -> OneTokenClassifier:
     return trained(profile, ARM, 0)
 
 
-def ship() -> None:
-    """Copy the adapter of random seed 0 of the study into the repository."""
-    model = trained(load_profile("study"), ARM, 0)
-    model.save(folder())
-    for name in ("run.json", "log.json", "README.md"):
-        (folder() / name).unlink(missing_ok=True)
-    config = folder() / "adapter_config.json"
-    # PEFT writes down where the base lay on the machine that trained.
-    about = json.loads(config.read_text())
-    about["base_model_name_or_path"] = model.card_["base"]
-    config.write_text(json.dumps(about, indent=2) + "\n")
-    (folder() / "README.md").write_text(CARD.format(**model.card_))
-
-
 CARD = """# `more-labels`: an adapter for `talk`
 
 LoRA on the 4-bit base [`talk`](../talk/README.md), trained by `make study` on the
@@ -66,7 +52,7 @@ def main() -> None:
     """Ship the adapter; trains it where `make study` has not."""
     argparse.ArgumentParser(description=__doc__).parse_args()
     hush()
-    ship()
+    ship(trained(load_profile("study"), ARM, 0), folder(), CARD)
 
 
 if __name__ == "__main__":
