@@ -74,7 +74,7 @@ def test_arms_differ_from_the_profile_in_what_they_name_alone():
     assert len({slug(arm) for arm in ARMS}) == len(ARMS)
 
 
-@pytest.mark.parametrize("arm", ["No-CoT", "pause", "CODI"])
+@pytest.mark.parametrize("arm", ["No-CoT", "pause", "CODI", "SIM-CoT, results"])
 def test_a_run_leaves_its_row_answers_controls_and_curves(
     arm, chatml, tmp_path, monkeypatch
 ):
@@ -100,8 +100,10 @@ def test_a_run_leaves_its_row_answers_controls_and_curves(
     left = {f.name for f in (tmp_path / "out" / "latent_arms").iterdir()}
     controls = f"{slug(arm)}-0-controls.csv"
     assert (controls in left) == (arm != "No-CoT")
-    assert (f"{slug(arm)}-0-latents.csv" in left) == (arm == "CODI")
+    vectors = arm in ("CODI", "SIM-CoT, results")
+    assert (f"{slug(arm)}-0-latents.csv" in left) == vectors
+    assert (f"{slug(arm)}-0-read.csv" in left) == arm.startswith("SIM-CoT")
     if controls in left:
         tried = pd.read_csv(tmp_path / "out" / "latent_arms" / controls)
         assert set(tried["control"]) >= {"1 latents", "3 latents"}
-        assert ("zeroed" in set(tried["control"])) == (arm == "CODI")
+        assert ("zeroed" in set(tried["control"])) == vectors

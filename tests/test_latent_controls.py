@@ -2,8 +2,9 @@
 
 import pytest
 import torch
-from latent_models import lively, problem, rows_for
+from latent_models import lively, problem, rows_for, tiny_llama
 
+from lrkit.latent.sim_cot import SimCotModel, read_steps
 from lrkit.latent.slots import SlotModel
 from lrkit.latent.solvers import SlotSolver
 from lrkit.study.latent_controls import (
@@ -15,6 +16,7 @@ from lrkit.study.latent_controls import (
     latents_of,
     nearest_words,
     of_another,
+    readings,
     reversed_order,
     zeroed,
 )
@@ -121,3 +123,23 @@ def test_diversity_is_that_of_the_definition(solver):
     assert table.loc[2, "entropy"] == pytest.approx(entropy.item(), rel=1e-4)
     assert table.loc[2, "top1"] == pytest.approx(p.max(-1).values.mean().item())
     assert p.sum(-1).numpy() == pytest.approx(1, abs=1e-5)
+
+
+def test_readings_are_what_the_step_decoder_writes_beside_the_steps(chatml):
+    torch.manual_seed(0)
+    model = SimCotModel.wrap(tiny_llama(len(chatml)), step_text="result").eval()
+    with_decoder = SlotSolver(model, rows_for(model, chatml), 3, max_new_tokens=4)
+    found = readings(with_decoder, PROBLEMS)
+    assert found.groupby("id")["step"].max().tolist() == [1, 2, 3, 3], "3 latents"
+    assert found["wanted"].tolist() == [str(k + 1) for n in (1, 2, 3, 3) for k in
+                                        range(1, n + 1)]  # fmt: skip
+    written, _ = latents_of(with_decoder, QUESTIONS)
+    said = read_steps(model, written, with_decoder.rows)
+    for (name, part), texts in zip(found.groupby("id"), said, strict=True):
+        assert part["read"].tolist() == texts[: len(part)], name
+    assert (found["correct"] == (found["wanted"] == found["read"])).all()
+
+
+def test_without_a_step_decoder_nothing_is_read(solver):
+    with pytest.raises(ValueError, match="no step decoder"):
+        readings(solver, PROBLEMS)

@@ -27,7 +27,7 @@ from lrkit.latent.solvers import SlotSolver
 from lrkit.latent.trained import run_key, trained
 from lrkit.paths import results_dir
 from lrkit.profiles import LatentSettings, Profile
-from lrkit.study.latent_controls import controls, diversity
+from lrkit.study.latent_controls import controls, diversity, readings
 from lrkit.study.recording import record_runs, slug
 from lrkit.study.scoreboard import COSTS, evaluate
 
@@ -147,6 +147,9 @@ def run_one(profile: Profile, arm: str, seed: int, out: Path) -> dict:
                 float_format="%.5g",
                 lineterminator="\n",
             )
+        if getattr(solver.model, "step_decoder", None) is not None:
+            read = readings(solver, evaluation_problems(settings, "validation"))
+            read.to_csv(folder / f"{name}-read.csv", index=False, lineterminator="\n")
     curve = {
         stage: [[r["step"], round(r["loss"], 4)] for r in log if "loss" in r]
         for stage, log in logs.items()
@@ -168,8 +171,8 @@ def recorded(kind: str = "") -> tuple[pd.DataFrame, pd.DataFrame]:
     """The recorded experiment: a row per run, and all answers with `arm` and `seed`.
 
     Args:
-        kind: "" the answers; "controls", "latents": the other tables of the runs that
-            have them.
+        kind: "" the answers; "controls", "latents", "read": the other tables of the
+            runs that have them.
     """
     runs = pd.read_csv(results_dir() / TABLE)
     parts = []

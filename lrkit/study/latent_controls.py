@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 
 from lrkit.data.problems import Question
+from lrkit.latent.sim_cot import STEP_TEXTS, read_steps
 from lrkit.latent.slots import SlotModel
 from lrkit.latent.solvers import SlotSolver
 
@@ -157,3 +158,32 @@ def diversity(solver: SlotSolver, problems: Sequence[Question]) -> pd.DataFrame:
             "top1": probability.max(-1).values.mean(0),
         }
     )
+
+
+def readings(solver: SlotSolver, problems: Sequence[Question]) -> pd.DataFrame:
+    """What the step decoder of SIM-CoT reads in the latents of each step.
+
+    Returns:
+        A row for each step that has latents: `id`, `n_steps`, `step` (from 1),
+        `wanted`, `read` and `correct`.
+
+    Raises:
+        ValueError: for a model without a step decoder.
+    """
+    if getattr(solver.model, "step_decoder", None) is None:
+        raise ValueError("the model has no step decoder: nothing can read its latents.")
+    written, _ = latents_of(solver, [p.question for p in problems])
+    said = read_steps(solver.model, written.to(solver.model.device), solver.rows)
+    text = STEP_TEXTS[solver.model.config.step_text][1]
+    found = pd.DataFrame(
+        {
+            "id": problem.id,
+            "n_steps": problem.n_steps,
+            "step": k,
+            "wanted": text(step).strip(),
+            "read": words,
+        }
+        for problem, texts in zip(problems, said, strict=True)
+        for k, (step, words) in enumerate(zip(problem.steps, texts, strict=False), 1)
+    )
+    return found.assign(correct=found["wanted"] == found["read"])
