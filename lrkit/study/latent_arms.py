@@ -76,7 +76,9 @@ ARMS: dict[str, LatentArm] = {name: LatentArm(name) for name in MAIN} | {
         {"codi_targets": ("thought",), "keep_last_step": True, "codi_blocks": (2, 2)},
     ),
     "meaned + CODI": LatentArm("CODI", {"codi_targets": ("cue", "thought")}),
+    "CODI, 12 latents": LatentArm("CODI", {"n_latents": 12}),
     "CODI, 24 latents": LatentArm("CODI", {"n_latents": 24}),
+    "COCONUT, 3 latents a step": LatentArm("COCONUT", {"latents_per_step": 3}),
 }
 OTHER_NUMBERS = (0, 1, 2, 3, 4, 5, 6, 8, 12)
 
