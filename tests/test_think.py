@@ -14,6 +14,8 @@ from lrkit.data.problems import TASKS, part_of
 from lrkit.latent.chain_rows import CUE, ChainRows
 from lrkit.latent.slots import SlotModel
 from lrkit.latent.training import RunSettings
+from lrkit.models import load_model, load_tokenizer
+from lrkit.paths import root
 from lrkit.pretrain import think
 from lrkit.pretrain.think import NUMBERS, SHAPES, build, pretraining_problems
 
@@ -58,13 +60,13 @@ def test_narrow_is_small_and_wide_is_wider_and_deeper(tokenizer):
 def test_the_recipe_leaves_a_base_and_a_card_of_what_it_measured(tmp_path, monkeypatch):
     monkeypatch.setattr(think, "N_PROBLEMS", 64)
     monkeypatch.setattr(think, "chain_accuracy", lambda *_: {"clock": {"longer": 0.25}})
-    shape = replace(SHAPES["think-narrow"], run=RunSettings(3, 16, warmup=0))
+    wide = SHAPES["think-wide"]
+    shape = replace(SHAPES["think-narrow"], readings=wide.readings)
     facts = think.pretrain(shape, tmp_path / "out", tmp_path / "work", max_steps=2)
-    assert (
-        facts["rows"] == 2 * 64
-        and facts["tasks"] == ["clock"]
-        and facts["loss_curve"] is not None
-    )
+    assert facts["rows"] == 2 * 2 * 64 and facts["tasks"] == ["clock", "words"]
+    assert facts["whole"] == [0.0, wide.readings[1].whole]
+    assert think.pretrain(shape, tmp_path / "out", tmp_path / "work", max_steps=2) \
+        == facts, "what was trained is found again"  # fmt: skip
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
     assert model.config.vocab_size == len(tokenizer) == 2560
@@ -96,10 +98,25 @@ def test_graphs_have_a_tokenizer_of_their_own_words_and_chains_in_both_forms():
         assert p.answer == step_value(p.steps[-1])
 
 
+def test_a_task_that_is_named_twice_is_read_twice_as_often_and_no_problem_twice():
+    some = list(islice(pretraining_problems(("words", "words", "clock")), 60))
+    assert [p.task for p in some[:3]] == ["words", "words", "clock"]
+    assert len({p.id for p in some}) == 60
+
+
+def test_rows_of_a_later_reading_may_be_whole(tokenizer):
+    model = SlotModel.wrap(build(SHAPES["think-narrow"], tokenizer))
+    rows, rng = ChainRows.of(model, tokenizer), random.Random(0)
+    some = list(islice(pretraining_problems(("clock",)), 200))
+    whole = [think.chain_row(rows, p, rng, 0.75) == rows.chain(p) for p in some]
+    assert 0.7 < sum(whole) / len(whole) < 0.95
+    assert all(think.chain_row(rows, p, rng, 1.0) == rows.chain(p) for p in some)
+
+
 def test_a_card_says_what_kind_of_problems_it_is_about():
     facts = {
         "name": "x", "parameters": 1000, "shape": "s", "vocabulary": 406,
-        "numbers": False, "problems": 5, "tasks": ["small graphs"], "rows": 5,
+        "numbers": False, "whole": [0.0], "problems": 5, "tasks": ["small graphs"], "rows": 5,
         "seconds": 1.0, "threads": 2, "torch": "2", "loss_curve": [(1, 2.0)],
         "chain_accuracy": {"small graphs": {"validation": 0.5}},
     }  # fmt: skip
@@ -108,6 +125,8 @@ def test_a_card_says_what_kind_of_problems_it_is_about():
         "dolpus" in card and "999" not in card and "| small graphs | 50.0 % |" in card
     )
     assert "999" in think.card(facts | {"numbers": True})
+    assert "second run" not in card
+    assert "second run 75 % of" in think.card(facts | {"whole": [0.0, 0.75]})
 
 
 def test_first_steps_are_in_brackets_and_no_row_is_without_a_chain(tokenizer):
@@ -128,3 +147,34 @@ def test_first_steps_are_in_brackets_and_no_row_is_without_a_chain(tokenizer):
         if not n:
             assert len(rows.encode(chain)) == p.n_steps + 2, "a token a step"
     assert 160 < alone < 240 and 60 < whole < 130
+
+
+# --- what is shipped ------------------------------------------------------------------
+SHIPPED = [name for name in SHAPES if (root() / "models" / name).is_dir()]
+
+
+def test_the_bases_for_equations_are_shipped():
+    assert {"think-narrow", "think-wide"} <= set(SHIPPED)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_shipped_base_has_its_shape_and_does_what_its_card_says(name):
+    folder, shape = root() / "models" / name, SHAPES[name]
+    record = json.loads((folder / "pretraining.json").read_text())
+    assert (folder / "README.md").read_text() == think.card(record)
+    assert record["rows"] == sum(
+        reading.run.steps * reading.run.batch_size for reading in shape.readings
+    )
+    base = load_model(name).float()
+    config = base.config
+    found = (config.n_layer, config.n_embd, config.n_head, config.n_inner)
+    assert found == (shape.layers, shape.width, shape.heads, shape.mlp)
+    assert base.num_parameters() == record["parameters"]
+    model = SlotModel.wrap(base).eval()
+    rows = ChainRows.of(model, load_tokenizer(name), think.CONTEXT)
+    again = think.chain_accuracy(model, rows, shape.tasks, n=60)
+    for task, said in record["chain_accuracy"].items():
+        expected = said["validation"]
+        error = (expected * (1 - expected) / 60) ** 0.5
+        found = again[task]["validation"]
+        assert found == pytest.approx(expected, abs=4 * error + 0.02), task

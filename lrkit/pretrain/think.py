@@ -19,7 +19,12 @@ from pathlib import Path
 
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    PreTrainedTokenizerFast,
+    Trainer,
+)
 
 from lrkit.data.chains import in_brackets
 from lrkit.data.problem_sets import GRAPHS, SPLITS, endless
@@ -40,14 +45,29 @@ SHORT = 0.5
 
 
 @dataclass(frozen=True)
+class Reading:
+    """What a base reads in one run.
+
+    Attributes:
+        tasks: in turn; one that is named twice comes twice as often.
+        run: of the training.
+        whole: share of rows whose steps are all written as equations or sentences. The
+            others have some of them, or all, as results alone: see `chain_row`.
+    """
+
+    tasks: tuple[str, ...]
+    run: RunSettings
+    whole: float = 0.0
+
+
+@dataclass(frozen=True)
 class Shape:
     """Sizes of one base; planning in a single pass needs depth.
 
     Attributes:
         name: of its folder.
         layers, width, heads, mlp: of the network.
-        tasks: read in turn.
-        run: of its training.
+        readings: what it reads, one run after another.
         spoken: tasks that its tokenizer is made for.
     """
 
@@ -56,9 +76,13 @@ class Shape:
     width: int
     heads: int
     mlp: int
-    tasks: tuple[str, ...]
-    run: RunSettings
+    readings: tuple[Reading, ...]
     spoken: tuple[str, ...] = tuple(TASKS)
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """What it is to know."""
+        return tuple(dict.fromkeys(t for r in self.readings for t in r.tasks))
 
 
 SHAPES = {
@@ -66,16 +90,31 @@ SHAPES = {
     for shape in (
         # Clock arithmetic alone: a million parameters know it after minutes.
         Shape(
-            "think-narrow", 3, 128, 4, 320, ("clock",),
-            RunSettings(1500, 64, 1, 3e-3, cpu_bf16=True),
+            "think-narrow", 3, 128, 4, 320,
+            (Reading(("clock",), RunSettings(1500, 64, 1, 3e-3, cpu_bf16=True)),),
         ),
         Shape(
-            "think-wide", 4, 192, 6, 480, ("clock", "words"),
-            RunSettings(4000, 32, 1, 2e-3, cpu_bf16=True),
+            # Sums of two digits are learned where both stand beside the "=": so whole
+            # equations follow, and mostly those of words.
+            "think-wide", 4, 192, 6, 480,
+            (
+                Reading(
+                    ("clock", "words"), RunSettings(4000, 32, 1, 2e-3, cpu_bf16=True)
+                ),
+                Reading(
+                    ("words", "words", "words", "clock"),
+                    RunSettings(2000, 32, 1, 2e-3, cpu_bf16=True),
+                    whole=0.75,
+                ),
+            ),
         ),
         Shape(
-            "think-graphs", 4, 128, 4, 320, ("small graphs",),
-            RunSettings(2500, 64, 1, 2e-3, cpu_bf16=True),
+            "think-graphs", 4, 128, 4, 320,
+            (
+                Reading(
+                    ("small graphs",), RunSettings(2500, 64, 1, 2e-3, cpu_bf16=True)
+                ),
+            ),
             spoken=("small graphs",),
         ),
     )
@@ -85,10 +124,11 @@ SHAPES = {
 def pretraining_problems(
     tasks: Sequence[str] = tuple(TASKS), seed: int = SEED
 ) -> Iterator[Question]:
-    """Training problems of tasks in turn, without end."""
-    streams = [endless(task, "train", seed) for task in tasks]
+    """Training problems of tasks in turn, without end; one that is named twice has
+    twice as many."""
+    streams = {task: endless(task, "train", seed) for task in tasks}
     while True:
-        yield from (next(s) for s in streams)
+        yield from (next(streams[task]) for task in tasks)
 
 
 def train_tokenizer(
@@ -175,17 +215,24 @@ def pretrain(shape: Shape, out: Path, work: Path, max_steps: int | None = None) 
     if not spoken.is_dir():
         train_tokenizer(shape.spoken).save_pretrained(spoken)
     tokenizer = PreTrainedTokenizerFast.from_pretrained(spoken)
-    settings = shape.run if max_steps is None else RunSettings(max_steps, warmup=0)
     torch.manual_seed(SEED)
     model = SlotModel.wrap(build(shape, tokenizer))
     rows = ChainRows.of(model, tokenizer, CONTEXT)
-    n = min(N_PROBLEMS, settings.steps * settings.batch_size)
-    problems = list(islice(pretraining_problems(shape.tasks), n))
-    trainer = trainer_for(
-        model, problems, partial(chain_row, rows),
-        RowCollator.of(model, tokenizer.pad_token_id), settings, work / shape.name,
-    )  # fmt: skip
-    log = run(trainer)
+    log, n_problems, n_rows = [], 0, 0
+    for k, reading in enumerate(shape.readings):
+        settings = reading.run
+        if max_steps is not None:
+            settings = RunSettings(max_steps, warmup=0)
+        size = settings.steps * settings.batch_size
+        some = pretraining_problems(reading.tasks, SEED + 2 * k)
+        problems = list(islice(some, min(N_PROBLEMS, size)))
+        folder = work / (shape.name if k == 0 else f"{shape.name}-{k + 1}")
+        trainer = trainer_for(
+            model, problems, partial(chain_row, rows, whole=reading.whole),
+            RowCollator.of(model, tokenizer.pad_token_id), settings, folder,
+        )  # fmt: skip
+        log.append(_log_of(trainer, folder))
+        n_problems, n_rows = n_problems + len(problems), n_rows + size
     facts = {
         "name": shape.name,
         "parameters": model.base.num_parameters(),
@@ -193,12 +240,11 @@ def pretrain(shape: Shape, out: Path, work: Path, max_steps: int | None = None) 
         f"MLP {shape.mlp}",
         "vocabulary": len(tokenizer),
         "numbers": not set(shape.spoken) <= set(GRAPHS),
-        "problems": n,
-        "rows": settings.steps * settings.batch_size,
-        "seconds": round(log[-1]["train_runtime"], 1),
-        "loss_curve": [
-            (row["step"], round(row["loss"], 4)) for row in log if "loss" in row
-        ][:: max(1, settings.steps // 120)],
+        "problems": n_problems,
+        "rows": n_rows,
+        "whole": [reading.whole for reading in shape.readings],
+        "seconds": round(sum(part[-1]["train_runtime"] for part in log), 1),
+        "loss_curve": _curve(log, [r.run.steps for r in shape.readings]),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "tasks": list(shape.tasks),
@@ -208,7 +254,29 @@ def pretrain(shape: Shape, out: Path, work: Path, max_steps: int | None = None) 
     return facts
 
 
-def chain_row(rows: ChainRows, problem: Question, rng: random.Random) -> SlotRow:
+def _log_of(trainer: Trainer, folder: Path) -> list[dict]:
+    """The log of a run, made now or long ago."""
+    file = folder / "log.json"
+    if file.is_file():  # the run has ended: its last checkpoint is only loaded
+        run(trainer)
+        return json.loads(file.read_text())
+    log = run(trainer)
+    file.write_text(json.dumps(log) + "\n")
+    return log
+
+
+def _curve(logs: Sequence[list[dict]], steps: Sequence[int]) -> list[list[float]]:
+    """Some 120 [step, loss] of all runs, counted through."""
+    found, before = [], 0
+    for log, n in zip(logs, steps, strict=True):
+        found += [[before + r["step"], round(r["loss"], 4)] for r in log if "loss" in r]
+        before += n
+    return found[:: max(1, sum(steps) // 120)]
+
+
+def chain_row(
+    rows: ChainRows, problem: Question, rng: random.Random, whole: float = 0.0
+) -> SlotRow:
     """A row whose first steps are results alone in brackets, the others equations.
 
     In half of all rows (`SHORT`) every step is in brackets; in the others their number
@@ -216,8 +284,16 @@ def chain_row(rows: ChainRows, problem: Question, rng: random.Random) -> SlotRow
     learns to compute a step behind its "=", where both operands stand beside each
     other, and nowhere else; a latent stands elsewhere. A pretrained language model of
     any size can take one step without writing it out.
+
+    Args:
+        rows: makes them.
+        problem: with steps.
+        rng: source of randomness.
+        whole: share of rows that are equations from beginning to end.
     """
     n = problem.n_steps
+    if whole and rng.random() < whole:
+        return rows.chain(problem)
     short = n if rng.random() < SHORT else rng.randrange(n)
     return rows.chain(problem, problem.steps[short:], problem.steps[:short])
 
@@ -277,6 +353,10 @@ def card(facts: dict) -> str:
         for task, by in facts["chain_accuracy"].items()
     )
     kind = KINDS["numbers" if facts["numbers"] else "graphs"]
+    whole = ""
+    if len(facts["whole"]) > 1:
+        share = f"{100 * facts['whole'][-1]:.0f} %"
+        whole = f"\nIn a second run {share} of the rows have no brackets at all."
     return f"""# `{facts["name"]}`: an embedded base that works problems out in steps
 
 A GPT-2-architecture causal language model with {facts["parameters"]:,} parameters
@@ -287,7 +367,7 @@ layers untied), stored as bfloat16 safetensors. Byte-level BPE{kind["tokens"]}.
 `lrkit/data/problem_sets.py` ({" and ".join(facts["tasks"])}, in turn), each as
 question, chain and answer. The first steps of a chain are results alone in brackets,
 the others {kind["steps"]}: in half of the rows all steps are in
-brackets, in the others any number but all. {facts["rows"]:,} rows were read. No row
+brackets, in the others any number but all.{whole} {facts["rows"]:,} rows were read. No row
 asks for an answer without its chain: whether a model can answer at once is what the
 methods of the workbook try.
 {kind["held out"]}
