@@ -13,7 +13,6 @@ from lrkit.data.graphs import CONCEPTS
 from lrkit.data.problems import TASKS, part_of
 from lrkit.latent.chain_rows import CUE, ChainRows
 from lrkit.latent.slots import SlotModel
-from lrkit.latent.training import RunSettings
 from lrkit.models import load_model, load_tokenizer
 from lrkit.paths import root
 from lrkit.pretrain import think
@@ -116,8 +115,8 @@ def test_rows_of_a_later_reading_may_be_whole(tokenizer):
 def test_a_card_says_what_kind_of_problems_it_is_about():
     facts = {
         "name": "x", "parameters": 1000, "shape": "s", "vocabulary": 406,
-        "numbers": False, "whole": [0.0], "problems": 5, "tasks": ["small graphs"], "rows": 5,
-        "seconds": 1.0, "threads": 2, "torch": "2", "loss_curve": [(1, 2.0)],
+        "numbers": False, "whole": [0.0], "problems": 5, "rows": 5,
+        "tasks": ["small graphs"], "seconds": 1.0, "threads": 2, "torch": "2", "loss_curve": [(1, 2.0)],
         "chain_accuracy": {"small graphs": {"validation": 0.5}},
     }  # fmt: skip
     card = think.card(facts)

@@ -367,9 +367,9 @@ layers untied), stored as bfloat16 safetensors. Byte-level BPE{kind["tokens"]}.
 `lrkit/data/problem_sets.py` ({" and ".join(facts["tasks"])}, in turn), each as
 question, chain and answer. The first steps of a chain are results alone in brackets,
 the others {kind["steps"]}: in half of the rows all steps are in
-brackets, in the others any number but all.{whole} {facts["rows"]:,} rows were read. No row
-asks for an answer without its chain: whether a model can answer at once is what the
-methods of the workbook try.
+brackets, in the others any number but all.{whole}
+{facts["rows"]:,} rows were read. No row asks for an answer without its chain: whether a
+model can answer at once is what the methods of the workbook try.
 {kind["held out"]}
 
 **Training.** {facts["seconds"]:.0f} s on a CPU (threads: {facts["threads"]}), AdamW,
