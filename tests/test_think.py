@@ -116,7 +116,8 @@ def test_a_card_says_what_kind_of_problems_it_is_about():
     facts = {
         "name": "x", "parameters": 1000, "shape": "s", "vocabulary": 406,
         "numbers": False, "whole": [0.0], "problems": 5, "rows": 5,
-        "tasks": ["small graphs"], "seconds": 1.0, "threads": 2, "torch": "2", "loss_curve": [(1, 2.0)],
+        "tasks": ["small graphs"], "seconds": 1.0, "threads": 2, "torch": "2",
+        "loss_curve": [(1, 2.0)],
         "chain_accuracy": {"small graphs": {"validation": 0.5}},
     }  # fmt: skip
     card = think.card(facts)
