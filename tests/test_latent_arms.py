@@ -14,6 +14,7 @@ from lrkit.profiles import load_profile
 from lrkit.study import latent_arms
 from lrkit.study.latent_arms import ARMS, MAIN, recorded, run_one, settings_of
 from lrkit.study.recording import slug
+from lrkit.study.scoreboard import same_answer
 
 STUDY = load_profile("study")
 
@@ -52,8 +53,11 @@ def test_every_run_answered_the_questions_that_there_are(record):
         wanted = {p.id: p.answer for p in asked}
         for _, part in answers[answers["split"] == split].groupby(["arm", "seed"]):
             assert part["id"].tolist() == list(wanted)
-            right = part["answer"].fillna("").str.strip() == list(wanted.values())
-            assert (right == part["correct"].to_numpy()).mean() > 0.999
+            found = part["answer"].fillna("")
+            right = [
+                same_answer(*pair) for pair in zip(found, wanted.values(), strict=True)
+            ]
+            assert right == part["correct"].tolist()
 
 
 def test_provenance_is_recorded(record):
