@@ -17,6 +17,7 @@ from lrkit.models import load_model, load_tokenizer
 from lrkit.paths import root
 from lrkit.pretrain import think
 from lrkit.pretrain.think import NUMBERS, SHAPES, build, pretraining_problems
+from lrkit.profiles import load_profile
 
 
 @pytest.fixture(scope="module")
@@ -153,8 +154,8 @@ def test_first_steps_are_in_brackets_and_no_row_is_without_a_chain(tokenizer):
 SHIPPED = [name for name in SHAPES if (root() / "models" / name).is_dir()]
 
 
-def test_the_bases_for_equations_are_shipped():
-    assert {"think-narrow", "think-wide"} <= set(SHIPPED)
+def test_the_base_of_the_profiles_is_shipped():
+    assert load_profile("cpu").latent.base in SHIPPED
 
 
 @pytest.mark.parametrize("name", SHIPPED)
