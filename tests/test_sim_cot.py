@@ -10,9 +10,9 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from lrkit.data.problems import Problem
 from lrkit.latent.codi import CodiCollator, CodiModel, codi_row
 from lrkit.latent.layout import IGNORED
-from lrkit.latent.methods import MethodSettings, Training
+from lrkit.latent.methods import MethodSettings, Training, sim_cot
 from lrkit.latent.sim_cot import STEP_TEXTS, SimCotConfig, SimCotModel, read_steps
-from lrkit.latent.sim_cot_training import SimCotCollator, sim_cot, sim_cot_row
+from lrkit.latent.sim_cot_rows import SimCotCollator, sim_cot_row
 from lrkit.latent.slots import SlotModel
 from lrkit.latent.training import RunSettings, run, trainer_for
 

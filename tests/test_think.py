@@ -116,6 +116,7 @@ def test_rows_of_a_later_reading_may_be_whole(tokenizer):
 def test_a_card_says_what_kind_of_problems_it_is_about():
     facts = {
         "name": "x", "parameters": 1000, "shape": "s", "vocabulary": 406,
+        "context": 384,
         "numbers": False, "whole": [0.0], "problems": 5, "rows": 5,
         "tasks": ["small graphs"], "seconds": 1.0, "threads": 2, "torch": "2",
         "loss_curve": [(1, 2.0)],

@@ -17,11 +17,13 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from lrkit.data.chains import in_brackets
 from lrkit.data.problems import Question
-from lrkit.guard import GuardSettings, guarded_train
+from lrkit.divergence import GuardSettings
+from lrkit.guard import guarded_train
 from lrkit.latent.chain_rows import ChainRows
 from lrkit.latent.codi import CodiCollator, CodiModel, codi_row
 from lrkit.latent.curriculum import Curriculum, Schedule, TokenDropping
-from lrkit.latent.sim_cot_training import sim_cot
+from lrkit.latent.sim_cot import SimCotModel
+from lrkit.latent.sim_cot_rows import SimCotCollator, sim_cot_row
 from lrkit.latent.slots import SlotModel
 from lrkit.latent.solvers import SlotSolver
 from lrkit.latent.training import MakeRow, RowCollator, RunSettings, run, trainer_for
@@ -222,33 +224,82 @@ def at_once(training: Training) -> SlotSolver:
 
 def codi(training: Training, guard: GuardSettings | None = None) -> SlotSolver:
     """CODI, under the guard: it is known to diverge."""
+
+    def make_row(rows: ChainRows, model: CodiModel, problem: Question, _):
+        return codi_row(rows, problem, training.settings.n_latents, **teacher(training))
+
+    return distilled(training, "codi", CodiModel, make_row, CodiCollator, guard)
+
+
+def sim_cot(
+    training: Training, guard: GuardSettings | None = None, **config
+) -> SlotSolver:
+    """CODI with SIM-CoT, under the guard; the decoder stays with the model.
+
+    Args:
+        training: what every method is given.
+        guard: when to go back.
+        config: of `SimCotConfig`, such as `delta` and `step_text`.
+    """
+
+    def make_row(rows: ChainRows, model: SimCotModel, problem: Question, _):
+        n = training.settings.n_latents
+        return sim_cot_row(rows, problem, n, model.config, **teacher(training))
+
+    return distilled(
+        training, "sim-cot", SimCotModel, make_row, SimCotCollator, guard, **config
+    )
+
+
+def teacher(training: Training) -> dict:
+    """What CODI's teacher reads, as `codi_row` takes it."""
     settings = training.settings
-    rounds = settings.codi_rounds
-    order = {"order": "rounds", "rounds": rounds} if rounds else {}
+    return {"keep_last_step": settings.keep_last_step, "chain": settings.codi_chain}
+
+
+def distilled(
+    training: Training,
+    name: str,
+    kind: type[CodiModel],
+    make_row: Callable,
+    collator: type[CodiCollator],
+    guard: GuardSettings | None,
+    **config,
+) -> SlotSolver:
+    """A guarded run of CODI or of what is built on it.
+
+    Args:
+        training: what every method is given.
+        name: of the run's folder.
+        kind: of the model.
+        make_row: rows, model, problem and source of randomness to a row.
+        collator: of these rows.
+        guard: when to go back; None: as usual.
+        config: of the model, beside what the settings say.
+    """
+    settings = training.settings
+    if settings.codi_rounds:
+        config |= {"order": "rounds", "rounds": settings.codi_rounds}
 
     def make_trainer():
         model = training.wrapped(
-            CodiModel, settings.codi_map, gamma=settings.gamma,
-            targets=settings.codi_targets, blocks=settings.codi_blocks, **order,
+            kind, settings.codi_map, gamma=settings.gamma,
+            targets=settings.codi_targets, blocks=settings.codi_blocks, **config,
         )  # fmt: skip
-        rows = training.rows(model)
         trainer = trainer_for(
             model,
             training.problems,
-            lambda p, _: codi_row(
-                rows, p, settings.n_latents, settings.keep_last_step,
-                settings.codi_chain,
-            ),
-            CodiCollator.of(model, training.tokenizer.pad_token_id),
+            partial(make_row, training.rows(model), model),
+            collator.of(model, training.tokenizer.pad_token_id),
             settings.run,
-            training.folder / "codi",
+            training.folder / name,
             training.seed,
-        )  # fmt: skip
+        )
         trainer.args.save_total_limit = None  # the guard deletes what is too old
         return trainer
 
     trainer = guarded_train(make_trainer, guard or GuardSettings())
-    training.keep("codi", trainer.state.log_history)
+    training.keep(name, trainer.state.log_history)
     model = trainer.model
     return SlotSolver(model, training.rows(model), settings.n_latents)
 

@@ -31,6 +31,7 @@ from lrkit.profiles import LatentSettings
 
 # The code that trained weights depend on; what only evaluates them is not among it.
 MODULES = (
+    "lrkit.divergence",
     "lrkit.guard",
     "lrkit.data.chains",
     "lrkit.data.clock",
@@ -44,7 +45,7 @@ MODULES = (
     "lrkit.latent.methods",
     "lrkit.latent.passes",
     "lrkit.latent.sim_cot",
-    "lrkit.latent.sim_cot_training",
+    "lrkit.latent.sim_cot_rows",
     "lrkit.latent.slot_config",
     "lrkit.latent.slots",
     "lrkit.latent.training",

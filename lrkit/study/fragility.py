@@ -21,7 +21,8 @@ from typing import Any
 import pandas as pd
 
 from lrkit.data.problem_sets import evaluation_problems, training_problems
-from lrkit.guard import Diverged, GuardSettings, Memory
+from lrkit.divergence import GuardSettings, Memory
+from lrkit.guard import Diverged
 from lrkit.latent.methods import Training, codi
 from lrkit.latent.slots import SlotModel
 from lrkit.latent.trained import load_base, method_settings

@@ -1,24 +1,17 @@
-"""What SIM-CoT is trained on, and how its run goes; its loss is in `sim_cot`."""
+"""What SIM-CoT is trained on: rows and batches; its loss is in `sim_cot`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 
 from lrkit.data.problems import Question
-from lrkit.guard import GuardSettings, guarded_train
 from lrkit.latent.chain_rows import ChainRows
 from lrkit.latent.codi import CodiCollator, CodiRow, codi_row
 from lrkit.latent.layout import IGNORED
-from lrkit.latent.sim_cot import STEP_TEXTS, SimCotConfig, SimCotModel
-from lrkit.latent.solvers import SlotSolver
-from lrkit.latent.training import trainer_for
-
-if TYPE_CHECKING:
-    from lrkit.latent.methods import Training
+from lrkit.latent.sim_cot import STEP_TEXTS, SimCotConfig
 
 
 @dataclass(frozen=True)
@@ -82,45 +75,3 @@ class SimCotCollator(CodiCollator):
                 ids[i, k, :end] = torch.tensor([*row.mark, *step])
                 labels[i, k, before:end] = ids[i, k, before:end]
         return super().__call__(batch) | {"step_ids": ids, "step_labels": labels}
-
-
-def sim_cot(
-    training: Training, guard: GuardSettings | None = None, **config
-) -> SlotSolver:
-    """CODI with SIM-CoT, under the guard; the decoder stays with the model.
-
-    Args:
-        training: what every method is given.
-        guard: when to go back.
-        config: of `SimCotConfig`, such as `delta` and `step_text`.
-    """
-    settings = training.settings
-    n, rounds = settings.n_latents, settings.codi_rounds
-    order = {"order": "rounds", "rounds": rounds} if rounds else {}
-
-    def make_trainer():
-        model = training.wrapped(
-            SimCotModel, settings.codi_map, gamma=settings.gamma,
-            targets=settings.codi_targets, blocks=settings.codi_blocks,
-            **order, **config,
-        )  # fmt: skip
-        rows = training.rows(model)
-        trainer = trainer_for(
-            model,
-            training.problems,
-            lambda p, _: sim_cot_row(
-                rows, p, n, model.config, keep_last_step=settings.keep_last_step,
-                chain=settings.codi_chain,
-            ),
-            SimCotCollator.of(model, training.tokenizer.pad_token_id),
-            settings.run,
-            training.folder / "sim-cot",
-            training.seed,
-        )  # fmt: skip
-        trainer.args.save_total_limit = None  # the guard deletes what is too old
-        return trainer
-
-    trainer = guarded_train(make_trainer, guard or GuardSettings())
-    training.keep("sim-cot", trainer.state.log_history)
-    model = trainer.model
-    return SlotSolver(model, training.rows(model), n)

@@ -1,0 +1,67 @@
+"""The cards of the bases `think-*`, written from the record of their training."""
+
+from __future__ import annotations
+
+# What a card says of problems with numbers, and of graphs.
+KINDS = {
+    "numbers": {
+        "tokens": """ in which every
+number up to 999 is one token, with a blank before it or without""",
+        "steps": "equations (`( 2 )<<2*3=6>>`)",
+        "held out": """The operations of validation and test problems are in none of
+them, nor any of the sentences, lengths and numbers of splits out of distribution.""",
+    },
+    "graphs": {
+        "tokens": "",
+        "steps": "sentences (`( banpus )Every banpus is a dolpus.`)",
+        "held out": """No graph of validation and test is among them, however its nodes
+are named.""",
+    },
+}
+
+
+def card(facts: dict) -> str:
+    """The model card, its numbers taken from the run that made the weights."""
+    curve = "\n".join(f"| {step} | {loss:.4f} |" for step, loss in facts["loss_curve"])
+    names = list(next(iter(facts["chain_accuracy"].values())))
+    table = "\n".join(
+        f"| {task} | " + " | ".join(f"{100 * by[s]:.1f} %" for s in names) + " |"
+        for task, by in facts["chain_accuracy"].items()
+    )
+    kind = KINDS["numbers" if facts["numbers"] else "graphs"]
+    whole = ""
+    if len(facts["whole"]) > 1:
+        share = f"{100 * facts['whole'][-1]:.0f} %"
+        whole = f"\nIn a second run {share} of the rows have no brackets at all."
+    return f"""# `{facts["name"]}`: an embedded base that works problems out in steps
+
+A GPT-2-architecture causal language model with {facts["parameters"]:,} parameters
+({facts["shape"]}, vocabulary {facts["vocabulary"]},
+context {facts["context"]}, input and output layers untied), stored as bfloat16 safetensors. Byte-level BPE{kind["tokens"]}.
+
+**Data.** {facts["problems"]:,} generated problems of the training splits of
+`lrkit/data/problem_sets.py` ({" and ".join(facts["tasks"])}, in turn), each as
+question, chain and answer. The first steps of a chain are results alone in brackets,
+the others {kind["steps"]}: in half of the rows all steps are in
+brackets, in the others any number but all.{whole}
+{facts["rows"]:,} rows were read. No row asks for an answer without its chain: whether a
+model can answer at once is what the methods of the workbook try.
+{kind["held out"]}
+
+**Training.** {facts["seconds"]:.0f} s on a CPU (threads: {facts["threads"]}), AdamW,
+bf16 autocast where the CPU has it, loss on chain and answer, torch {facts["torch"]}.
+Made again by `make pretrain`; floating-point order may differ between machines.
+
+| step | training loss (nats per token) |
+|---|---|
+{curve}
+
+**What it can do.** Right answers after a chain of its own (greedy), 300 problems each:
+
+| task | {" | ".join(names)} |
+|---|{"---|" * len(names)}
+{table}
+
+**Limits.** It knows these problems and nothing else. MIT licence, as the
+repository.
+"""
