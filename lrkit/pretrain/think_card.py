@@ -37,7 +37,8 @@ def card(facts: dict) -> str:
 
 A GPT-2-architecture causal language model with {facts["parameters"]:,} parameters
 ({facts["shape"]}, vocabulary {facts["vocabulary"]},
-context {facts["context"]}, input and output layers untied), stored as bfloat16 safetensors. Byte-level BPE{kind["tokens"]}.
+context {facts["context"]}, input and output layers untied), stored as bfloat16
+safetensors. Byte-level BPE{kind["tokens"]}.
 
 **Data.** {facts["problems"]:,} generated problems of the training splits of
 `lrkit/data/problem_sets.py` ({" and ".join(facts["tasks"])}, in turn), each as
