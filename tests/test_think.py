@@ -8,6 +8,7 @@ from itertools import islice
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from lrkit.data import word_problems
 from lrkit.data.chains import in_brackets, step_value
 from lrkit.data.graphs import CONCEPTS
 from lrkit.data.problems import TASKS, part_of
@@ -63,8 +64,10 @@ def test_the_recipe_leaves_a_base_and_a_card_of_what_it_measured(tmp_path, monke
     wide = SHAPES["think-wide"]
     shape = replace(SHAPES["think-narrow"], readings=wide.readings)
     facts = think.pretrain(shape, tmp_path / "out", tmp_path / "work", max_steps=2)
-    assert facts["rows"] == 2 * 2 * 64 and facts["tasks"] == ["clock", "words"]
-    assert facts["whole"] == [0.0, wide.readings[1].whole]
+    assert facts["tasks"] == ["clock", "words"]
+    assert [r["rows"] for r in facts["readings"]] == [2 * 64] * len(wide.readings)
+    assert [(r["whole"], r["bare"]) for r in facts["readings"]] \
+        == [(r.whole, r.bare) for r in wide.readings]  # fmt: skip
     assert think.pretrain(shape, tmp_path / "out", tmp_path / "work", max_steps=2) \
         == facts, "what was trained is found again"  # fmt: skip
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
@@ -117,7 +120,11 @@ def test_a_card_says_what_kind_of_problems_it_is_about():
     facts = {
         "name": "x", "parameters": 1000, "shape": "s", "vocabulary": 406,
         "context": 384,
-        "numbers": False, "whole": [0.0], "problems": 5, "rows": 5,
+        "numbers": False,
+        "readings": [
+            {"tasks": ["small graphs"], "problems": 5, "rows": 5, "whole": 0.0,
+             "bare": False},
+        ],
         "tasks": ["small graphs"], "seconds": 1.0, "threads": 2, "torch": "2",
         "loss_curve": [(1, 2.0)],
         "chain_accuracy": {"small graphs": {"validation": 0.5}},
@@ -127,8 +134,26 @@ def test_a_card_says_what_kind_of_problems_it_is_about():
         "dolpus" in card and "999" not in card and "| small graphs | 50.0 % |" in card
     )
     assert "999" in think.card(facts | {"numbers": True})
-    assert "second run" not in card
-    assert "second run 75 % of" in think.card(facts | {"whole": [0.0, 0.75]})
+    assert "1. 5 rows: small graphs\n" in card
+    later = {
+        "tasks": ["words", "words", "clock"], "problems": 7, "rows": 9, "whole": 0.75,
+        "bare": True,
+    }  # fmt: skip
+    card = think.card(facts | {"readings": [*facts["readings"], later]})
+    assert "14 rows were read" in card and "12 generated" in card
+    assert "2. 9 rows: 2 of 3 words, 1 of 3 clock; questions without" in card
+    assert "75 % of the rows without any bracket" in card
+
+
+def test_a_question_without_its_story_asks_for_the_same():
+    for p in islice(pretraining_problems(("words",)), 50):
+        bare = think.without_story(p)
+        assert (bare.steps, bare.answer) == (p.steps, p.answer)
+        start, *done = bare.question.removesuffix(" = ?").split(", ")
+        amount = int(start)
+        for operation, number in (one.split() for one in done):
+            amount = word_problems.result(amount, operation, int(number))
+        assert str(amount) == p.answer
 
 
 def test_first_steps_are_in_brackets_and_no_row_is_without_a_chain(tokenizer):
@@ -164,9 +189,9 @@ def test_a_shipped_base_has_its_shape_and_does_what_its_card_says(name):
     folder, shape = root() / "models" / name, SHAPES[name]
     record = json.loads((folder / "pretraining.json").read_text())
     assert (folder / "README.md").read_text() == think.card(record)
-    assert record["rows"] == sum(
+    assert [reading["rows"] for reading in record["readings"]] == [
         reading.run.steps * reading.run.batch_size for reading in shape.readings
-    )
+    ]
     base = load_model(name).float()
     config = base.config
     found = (config.n_layer, config.n_embd, config.n_head, config.n_inner)

@@ -12,7 +12,7 @@ import argparse
 import json
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -28,7 +28,7 @@ from transformers import (
 
 from lrkit.data.chains import in_brackets
 from lrkit.data.problem_sets import GRAPHS, SPLITS, endless
-from lrkit.data.problems import TASKS, Question
+from lrkit.data.problems import TASKS, Problem, Question
 from lrkit.latent.chain_rows import CUE, ChainRows
 from lrkit.latent.layout import SlotRow
 from lrkit.latent.slots import SlotModel
@@ -54,11 +54,14 @@ class Reading:
         run: of the training.
         whole: share of rows whose steps are all written as equations or sentences. The
             others have some of them, or all, as results alone: see `chain_row`.
+        bare: whether questions come without their stories, see `without_story`: many
+            more equations in the same time.
     """
 
     tasks: tuple[str, ...]
     run: RunSettings
     whole: float = 0.0
+    bare: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,17 +98,20 @@ SHAPES = {
             (Reading(("clock",), RunSettings(1500, 64, 1, 3e-3, cpu_bf16=True)),),
         ),
         Shape(
-            # After the first reading sums of two digits are still unknown: so whole
-            # equations follow, mostly those of words.
+            # After the first reading sums of two digits are still unknown: so bare
+            # equations follow, and then stories again.
             "think-wide", 4, 192, 6, 480,
             (
                 Reading(
                     ("clock", "words"), RunSettings(4000, 32, 1, 2e-3, cpu_bf16=True)
                 ),
                 Reading(
+                    ("words",), RunSettings(1200, 128, 1, 2e-3, cpu_bf16=True),
+                    whole=1.0, bare=True,
+                ),
+                Reading(
                     ("words", "words", "words", "clock"),
-                    RunSettings(2000, 32, 1, 2e-3, cpu_bf16=True),
-                    whole=0.75,
+                    RunSettings(1500, 32, 1, 2e-3, cpu_bf16=True), whole=0.5,
                 ),
             ),
         ),
@@ -130,6 +136,13 @@ def pretraining_problems(
     streams = {task: endless(task, "train", seed) for task in tasks}
     while True:
         yield from (next(streams[task]) for task in tasks)
+
+
+def without_story(problem: Problem) -> Problem:
+    """A generated problem in signs: "12, + 5, * 3 = ?" asks for (12 + 5) * 3."""
+    made = problem.made_from
+    done = [f"{operation} {number}" for operation, number in made["operations"]]
+    return replace(problem, question=f"{', '.join([str(made['start']), *done])} = ?")
 
 
 def train_tokenizer(
@@ -218,13 +231,15 @@ def pretrain(shape: Shape, out: Path, work: Path, max_steps: int | None = None) 
     torch.manual_seed(SEED)
     model = SlotModel.wrap(build(shape, tokenizer))
     rows = ChainRows.of(model, tokenizer, CONTEXT)
-    log, n_problems, n_rows = [], 0, 0
+    log: list[list[dict]] = []
+    read: list[dict] = []
     for k, reading in enumerate(shape.readings):
         settings = reading.run
         if max_steps is not None:
             settings = RunSettings(max_steps, warmup=0)
         size = settings.steps * settings.batch_size
         some = pretraining_problems(reading.tasks, SEED + 2 * k)
+        some = map(without_story, some) if reading.bare else some
         problems = list(islice(some, min(N_PROBLEMS, size)))
         folder = work / (shape.name if k == 0 else f"{shape.name}-{k + 1}")
         trainer = trainer_for(
@@ -232,7 +247,10 @@ def pretrain(shape: Shape, out: Path, work: Path, max_steps: int | None = None) 
             RowCollator.of(model, tokenizer.pad_token_id), settings, folder,
         )  # fmt: skip
         log.append(_log_of(trainer, folder))
-        n_problems, n_rows = n_problems + len(problems), n_rows + size
+        read.append(
+            {"tasks": list(reading.tasks), "problems": len(problems), "rows": size,
+             "whole": reading.whole, "bare": reading.bare}
+        )  # fmt: skip
     facts = {
         "name": shape.name,
         "parameters": model.base.num_parameters(),
@@ -241,9 +259,7 @@ def pretrain(shape: Shape, out: Path, work: Path, max_steps: int | None = None) 
         "vocabulary": len(tokenizer),
         "context": CONTEXT,
         "numbers": not set(shape.spoken) <= set(GRAPHS),
-        "problems": n_problems,
-        "rows": n_rows,
-        "whole": [reading.whole for reading in shape.readings],
+        "readings": read,
         "seconds": round(sum(part[-1]["train_runtime"] for part in log), 1),
         "loss_curve": _curve(log, [r.run.steps for r in shape.readings]),
         "threads": torch.get_num_threads(),
