@@ -31,7 +31,8 @@ from lrkit.study.latent_controls import controls, diversity, readings
 from lrkit.study.recording import record_runs, slug
 from lrkit.study.scoreboard import COSTS, evaluate
 
-TABLE = "latent_arms.csv"
+FOLDER = "latent_arms"
+TABLE = f"{FOLDER}.csv"
 
 
 @dataclass(frozen=True)
@@ -121,47 +122,64 @@ def control_answers(solver: SlotSolver, settings: LatentSettings) -> pd.DataFram
 def run_one(profile: Profile, arm: str, seed: int, out: Path) -> dict:
     """Train and evaluate one (arm, random seed); writes its answers and controls."""
     settings = settings_of(profile, arm)
+    row = {"arm": arm, "seed": seed, "steps": settings.steps}
+    return row | run_arm(
+        settings, ARMS[arm].method, seed, out / FOLDER, f"{slug(arm)}-{seed}"
+    )
+
+
+def run_arm(
+    settings: LatentSettings, method: str, seed: int, folder: Path, name: str
+) -> dict:
+    """Train and evaluate a method.
+
+    Args:
+        settings: of the run.
+        method: one of `lrkit.latent.methods.METHODS`.
+        seed: random seed.
+        folder: for answers, controls, latents, readings and loss curves.
+        name: what their file names begin with.
+
+    Returns:
+        What a row of a table says of the run: accuracies by split, and provenance.
+    """
     start = time.time()
-    solver, logs = trained(settings, ARMS[arm].method, seed)
+    solver, logs = trained(settings, method, seed)
     seconds = sum(log[-1].get("train_runtime", 0.0) for log in logs.values())
     train_seconds = max(seconds, time.time() - start)
-    scored = answers(solver, settings)
-    folder = out / "latent_arms"
     folder.mkdir(parents=True, exist_ok=True)
-    name = f"{slug(arm)}-{seed}"
-    columns = ["id", "split", "n_steps", "answer", "correct", *COSTS]
-    scored[columns].to_csv(
-        folder / f"{name}.csv", index=False, float_format="%.5g", lineterminator="\n"
-    )
-    row = {"arm": arm, "seed": seed, "steps": settings.steps}
-    for split, part in scored.groupby("split", sort=False):
-        row[f"accuracy_{split}"] = round(float(part["correct"].mean()), 4)
+
+    def keep(table: pd.DataFrame, what: str) -> None:
+        table.to_csv(
+            folder / f"{name}{what}.csv",
+            index=False,
+            float_format="%.5g",
+            lineterminator="\n",
+        )
+
+    scored = answers(solver, settings)
+    keep(scored[["id", "split", "n_steps", "answer", "correct", *COSTS]], "")
     if solver.n_latents:
         tried = control_answers(solver, settings)
-        tried[["id", "control", "n_steps", "answer", "correct"]].to_csv(
-            folder / f"{name}-controls.csv", index=False, lineterminator="\n"
-        )
+        keep(tried[["id", "control", "n_steps", "answer", "correct"]], "-controls")
+        problems = evaluation_problems(settings, "validation")
         if not solver.pause:
-            facts = diversity(solver, evaluation_problems(settings, "validation"))
-            facts.to_csv(
-                folder / f"{name}-latents.csv",
-                index=False,
-                float_format="%.5g",
-                lineterminator="\n",
-            )
+            keep(diversity(solver, problems), "-latents")
         if getattr(solver.model, "step_decoder", None) is not None:
-            read = readings(solver, evaluation_problems(settings, "validation"))
-            read.to_csv(folder / f"{name}-read.csv", index=False, lineterminator="\n")
+            keep(readings(solver, problems), "-read")
     curve = {
         stage: [[r["step"], round(r["loss"], 4)] for r in log if "loss" in r]
         for stage, log in logs.items()
     }
     (folder / f"{name}-loss.json").write_text(json.dumps(curve) + "\n")
-    return row | {
+    return {
+        f"accuracy_{split}": round(float(part["correct"].mean()), 4)
+        for split, part in scored.groupby("split", sort=False)
+    } | {
         "restorations": sum("restoration" in r for log in logs.values() for r in log),
         "train_seconds": round(train_seconds, 1),
         "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-        "key": run_key(settings, ARMS[arm].method, seed),
+        "key": run_key(settings, method, seed),
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, CPU",
         "versions": json.dumps(
             {"torch": torch.__version__, "transformers": transformers.__version__}
@@ -169,18 +187,19 @@ def run_one(profile: Profile, arm: str, seed: int, out: Path) -> dict:
     }
 
 
-def recorded(kind: str = "") -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The recorded experiment: a row per run, and all answers with `arm` and `seed`.
+def recorded(kind: str = "", folder: str = FOLDER) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """A recorded experiment: a row per run, and all answers with `arm` and `seed`.
 
     Args:
         kind: "" the answers; "controls", "latents", "read": the other tables of the
             runs that have them.
+        folder: of the experiment, the name of its table without ".csv".
     """
-    runs = pd.read_csv(results_dir() / TABLE)
+    runs = pd.read_csv(results_dir() / f"{folder}.csv")
     parts = []
     for run in runs.to_dict("records"):
         name = f"{slug(run['arm'])}-{run['seed']}" + (f"-{kind}" if kind else "")
-        file = results_dir() / "latent_arms" / f"{name}.csv"
+        file = results_dir() / folder / f"{name}.csv"
         if file.is_file():
             parts.append(
                 pd.read_csv(file, dtype={"answer": str}).assign(
