@@ -43,7 +43,7 @@ def test_every_method_trains_its_base_and_answers(name, training):
     (solution,) = solver.solve([PROBLEMS[0].question])
     thinks = name.startswith(("CODI", "SIM-CoT", "COCONUT", "pause"))
     assert solution.latent_steps == 2 * thinks
-    assert solver.writes_chain == (name in ("CoT", "short CoT"))
+    assert solver.writes_chain == (name in ("CoT", "short CoT", "mixed chains"))
 
 
 def test_the_rows_around_the_slots_begin_as_brackets(training):

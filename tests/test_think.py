@@ -89,9 +89,7 @@ def test_graphs_have_a_tokenizer_of_their_own_words_and_chains_in_both_forms():
     rows, rng = ChainRows.of(model, tokenizer), random.Random(0)
     for p in islice(pretraining_problems(("small graphs",)), 60):
         assert (p.task, p.split) == ("graphs", "train")
-        chain, _, answer = tokenizer.decode(
-            think.chain_row(rows, p, rng).rest
-        ).partition(CUE)
+        chain, _, answer = tokenizer.decode(rows.mixed(p, rng).rest).partition(CUE)
         whole = [step for step in p.steps if step in chain]
         short = p.steps[: p.n_steps - len(whole)]
         assert chain.startswith(in_brackets(short)) and whole == [
@@ -111,9 +109,9 @@ def test_rows_of_a_later_reading_may_be_whole(tokenizer):
     model = SlotModel.wrap(build(SHAPES["think-narrow"], tokenizer))
     rows, rng = ChainRows.of(model, tokenizer), random.Random(0)
     some = list(islice(pretraining_problems(("clock",)), 200))
-    whole = [think.chain_row(rows, p, rng, 0.75) == rows.chain(p) for p in some]
+    whole = [rows.mixed(p, rng, 0.75) == rows.chain(p) for p in some]
     assert 0.7 < sum(whole) / len(whole) < 0.95
-    assert all(think.chain_row(rows, p, rng, 1.0) == rows.chain(p) for p in some)
+    assert all(rows.mixed(p, rng, 1.0) == rows.chain(p) for p in some)
 
 
 def test_a_card_says_what_kind_of_problems_it_is_about():
@@ -161,7 +159,7 @@ def test_first_steps_are_in_brackets_and_no_row_is_without_a_chain(tokenizer):
     rows = ChainRows.of(model, tokenizer)
     rng, alone, whole = random.Random(0), 0, 0
     for p in islice(pretraining_problems(("clock",)), 400):
-        row = think.chain_row(rows, p, rng)
+        row = rows.mixed(p, rng)
         said = tokenizer.decode(row.rest)
         chain, _, answer = said.partition(CUE)
         n = chain.count("=")

@@ -7,6 +7,7 @@ position whose next token is the first of the answer, is known and not searched 
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ from lrkit.latent.layout import SlotRow
 from lrkit.latent.slots import SlotModel
 
 CUE = "The answer is:"
+ALL_SHORT = 0.5  # see `ChainRows.mixed`
 
 
 class TooLong(ValueError):
@@ -124,6 +126,28 @@ class ChainRows:
         return self._checked(
             SlotRow(self.question(problem.question), 0, rest, len(rest))
         )
+
+    def mixed(
+        self, problem: Question, rng: random.Random, whole: float = 0.0
+    ) -> SlotRow:
+        """CoT whose first steps are results alone in brackets, the others whole.
+
+        In half of the rows every step is in brackets; in the others their number is
+        uniform from none to all but the last. From whole equations a small model learns
+        to compute a step behind its "=", where both operands stand beside each other,
+        and nowhere else; a latent stands elsewhere. A pretrained language model of any
+        size can take one step without writing it out.
+
+        Args:
+            problem: with steps.
+            rng: source of randomness.
+            whole: share of rows that have no brackets at all.
+        """
+        n = problem.n_steps
+        if whole and rng.random() < whole:
+            return self.chain(problem)
+        short = n if rng.random() < ALL_SHORT else rng.randrange(n)
+        return self.chain(problem, problem.steps[short:], problem.steps[:short])
 
     def answer_first(self, problem: Question) -> SlotRow:
         """Answer-then-reason: question, answer, end token, steps as results alone.

@@ -29,6 +29,7 @@ from lrkit.latent.solvers import SlotSolver
 from lrkit.latent.training import MakeRow, RowCollator, RunSettings, run, trainer_for
 
 LOG = "log.json"
+MOSTLY = 0.7
 
 
 @dataclass(frozen=True)
@@ -145,6 +146,16 @@ def short_cot(training: Training) -> SlotSolver:
     rows = training.rows(model)
     make = lambda p, _: rows.chain(p, (), p.steps)  # noqa: E731
     training.train(model, make, training.settings.run, "short-cot")
+    return SlotSolver(model, rows, writes_chain=True)
+
+
+def mixed_chains(training: Training) -> SlotSolver:
+    """CoT SFT that mostly writes equations and now and then results alone: a start for
+    reinforcement learning, which can only choose among what is sampled."""
+    model = training.wrapped()
+    rows = training.rows(model)
+    make = partial(ChainRows.mixed, rows, whole=MOSTLY)
+    training.train(model, make, training.settings.run, "mixed-chains")
     return SlotSolver(model, rows, writes_chain=True)
 
 
@@ -307,6 +318,7 @@ def distilled(
 METHODS: dict[str, Callable[[Training], SlotSolver]] = {
     "CoT": cot,
     "short CoT": short_cot,
+    "mixed chains": mixed_chains,
     "No-CoT": no_cot,
     "answer, then chain": answer_first,
     "pause": partial(by_curriculum, filler="pause"),

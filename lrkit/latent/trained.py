@@ -35,6 +35,8 @@ MODULES = (
     "lrkit.guard",
     "lrkit.data.chains",
     "lrkit.data.clock",
+    "lrkit.data.dags",
+    "lrkit.data.graphs",
     "lrkit.data.word_problems",
     "lrkit.data.problems",
     "lrkit.latent.chain_rows",

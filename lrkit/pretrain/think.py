@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -30,7 +29,6 @@ from lrkit.data.chains import in_brackets
 from lrkit.data.problem_sets import GRAPHS, SPLITS, endless
 from lrkit.data.problems import TASKS, Problem, Question
 from lrkit.latent.chain_rows import CUE, ChainRows
-from lrkit.latent.layout import SlotRow
 from lrkit.latent.slots import SlotModel
 from lrkit.latent.solvers import SlotSolver
 from lrkit.latent.training import RowCollator, RunSettings, run, trainer_for
@@ -42,7 +40,6 @@ NUMBERS = range(1000)
 VOCAB, CONTEXT = 2560, 384  # at most; words of graphs are fewer
 SEED = 30_000
 N_PROBLEMS = 200_000
-SHORT = 0.5
 
 
 @dataclass(frozen=True)
@@ -53,7 +50,7 @@ class Reading:
         tasks: in turn; one that is named twice comes twice as often.
         run: of the training.
         whole: share of rows whose steps are all written as equations or sentences. The
-            others have some of them, or all, as results alone: see `chain_row`.
+            others have some of them, or all, as results alone: see `ChainRows.mixed`.
         bare: whether questions come without their stories, see `without_story`: many
             more equations in the same time.
     """
@@ -243,7 +240,7 @@ def pretrain(shape: Shape, out: Path, work: Path, max_steps: int | None = None) 
         problems = list(islice(some, min(N_PROBLEMS, size)))
         folder = work / (shape.name if k == 0 else f"{shape.name}-{k + 1}")
         trainer = trainer_for(
-            model, problems, partial(chain_row, rows, whole=reading.whole),
+            model, problems, partial(ChainRows.mixed, rows, whole=reading.whole),
             RowCollator.of(model, tokenizer.pad_token_id), settings, folder,
         )  # fmt: skip
         log.append(_log_of(trainer, folder))
@@ -289,30 +286,6 @@ def _curve(logs: Sequence[list[dict]], steps: Sequence[int]) -> list[list[float]
         found += [[before + r["step"], round(r["loss"], 4)] for r in log if "loss" in r]
         before += n
     return found[:: max(1, sum(steps) // 120)]
-
-
-def chain_row(
-    rows: ChainRows, problem: Question, rng: random.Random, whole: float = 0.0
-) -> SlotRow:
-    """A row whose first steps are results alone in brackets, the others equations.
-
-    In half of all rows (`SHORT`) every step is in brackets; in the others their number
-    is uniform from none to all but the last. From whole equations a small model
-    learns to compute a step behind its "=", where both operands stand beside each
-    other, and nowhere else; a latent stands elsewhere. A pretrained language model of
-    any size can take one step without writing it out.
-
-    Args:
-        rows: makes them.
-        problem: with steps.
-        rng: source of randomness.
-        whole: share of rows that are equations from beginning to end.
-    """
-    n = problem.n_steps
-    if whole and rng.random() < whole:
-        return rows.chain(problem)
-    short = n if rng.random() < SHORT else rng.randrange(n)
-    return rows.chain(problem, problem.steps[short:], problem.steps[:short])
 
 
 def chain_accuracy(

@@ -24,8 +24,11 @@ FOLDER = "graph_arms"
 TABLE = f"{FOLDER}.csv"
 METHODS = ("CoT", "No-CoT", "pause", "COCONUT", "CODI", "SIM-CoT, results")
 BY_CURRICULUM = ("pause", "COCONUT")  # these have read a step behind k latents
-# A chain has 2 or 3 steps.
-CHANGES = {"base": "think-graphs", "task": "small graphs", "stages": 3, "n_latents": 3}
+# A chain has 2 or 3 steps. Graphs take long to grow: fewer rows, each read twice.
+CHANGES = {
+    "base": "think-graphs", "task": "small graphs", "train_rows": 20_000,
+    "stages": 3, "n_latents": 3,
+}  # fmt: skip
 LOOKED_AT = 150  # problems whose nodes are looked at one by one
 
 
