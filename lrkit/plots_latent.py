@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
@@ -11,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from lrkit.plots import BLUE, GREEN, GREY, ORANGE, PURPLE
+from lrkit.study.stats import Estimate
 
 STYLES = {"lrkit": (BLUE, "o"), "all again": (ORANGE, "s")}
 
@@ -191,5 +193,63 @@ def by_number(
         )  # fmt: skip
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set(xlabel=xlabel, ylabel=f"{ylabel}, %", ylim=(0, 103), title=title)
+    ax.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1, 0.5))
+    return fig
+
+
+def stacked_shares(
+    table: pd.DataFrame, xlabel: str, title: str = "", marks: Sequence[float] = ()
+) -> Figure:
+    """A bar a row, made up of the shares in its columns.
+
+    Args:
+        table: shares that add up to 1 in each row; names of rows and columns are shown.
+        xlabel: what is shared out.
+        title: of the figure.
+        marks: for each row a share that is marked by a stroke, such as what chance
+            would give the first column.
+    """
+    fig, ax = plt.subplots(
+        figsize=(8.6, 1.3 + 0.42 * len(table)), dpi=110, layout="constrained"
+    )
+    ax.spines[["top", "right"]].set_visible(False)
+    left, palette = np.zeros(len(table)), (BLUE, "#9ecae1", ORANGE, "#fdd0a2", GREY)
+    y = range(len(table))
+    for color, (name, column) in zip(palette, table.items(), strict=False):
+        values = 100 * column.to_numpy()
+        ax.barh(y, values, left=left, color=color, label=name)
+        left += values
+    for row, mark in enumerate(marks):
+        ax.plot([100 * mark] * 2, [row - 0.4, row + 0.4], color="black", lw=2)
+    ax.set_yticks(y, table.index)
+    ax.invert_yaxis()
+    ax.set(xlabel=f"{xlabel}, %", xlim=(0, 100), title=title)
+    ax.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    return fig
+
+
+def accuracy_and_length(
+    points: Mapping[str, tuple[float, Estimate]], xlabel: str, title: str = ""
+) -> Figure:
+    """Accuracy with its interval over how much is thought, a named point each.
+
+    Args:
+        points: name -> (mean length, accuracy).
+        xlabel: what the length counts.
+        title: of the figure.
+    """
+    fig, ax = plt.subplots(figsize=(8.6, 4.2), dpi=110, layout="constrained")
+    ax.spines[["top", "right"]].set_visible(False)
+    styles = itertools.cycle(
+        zip((BLUE, ORANGE, GREEN, PURPLE, GREY, "black"), "os^DvP", strict=True)
+    )
+    for (name, (x, y)), (color, marker) in zip(points.items(), styles, strict=False):
+        whiskers = [[100 * (y.value - y.low)], [100 * (y.high - y.value)]]
+        ax.errorbar(
+            x, 100 * y.value, yerr=whiskers,
+            color=color, marker=marker, ms=6, capsize=3, ls="", label=name,
+        )  # fmt: skip
+    ax.set(xlabel=xlabel, ylabel="right answers, %", ylim=(0, 104), title=title)
+    ax.set_xlim(left=0)
     ax.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1, 0.5))
     return fig

@@ -81,6 +81,14 @@ ARMS: dict[str, LatentArm] = {name: LatentArm(name) for name in MAIN} | {
     "CODI, 24 latents": LatentArm("CODI", {"n_latents": 24}),
     "COCONUT, 3 latents a step": LatentArm("COCONUT", {"latents_per_step": 3}),
 }
+# What the notebook on CODI leaves to the one on its relatives.
+APPENDIX_A = (
+    "CODI", "CODI, middle block", "meaned", "meaned, middle block", "meaned + CODI",
+)  # fmt: skip
+RELATIVES = (
+    *APPENDIX_A[1:], "answer, then chain", "stepwise internalisation",
+    "CODI, 3 rounds", "CODI, 1 round",
+)  # fmt: skip
 OTHER_NUMBERS = (0, 1, 2, 3, 4, 5, 6, 8, 12)
 
 
