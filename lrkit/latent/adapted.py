@@ -1,8 +1,9 @@
 """Slots over a base that is not saved with them: LoRA, or frozen, also in 4 bits.
 
-What was trained is small: the rows of the specials, the map, the adapter. It is saved
-beside the name of the base and a digest of its weights, and loaded strictly. A base
-that was trained in full is saved whole by `SlotModel.save_pretrained`.
+What was trained is small: the rows of the specials, the map or what else stands beside
+the base, the adapter. It is saved with the name of the base and a digest of its
+weights, and loaded strictly. A base that was trained in full is saved whole by
+`SlotModel.save_pretrained`.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ OWN, ABOUT, ADAPTER = "slots.safetensors", "slots.json", "adapter"
 
 
 def _own(model: SlotModel) -> dict[str, torch.Tensor]:
-    """Rows and map, by name."""
+    """Rows, map and what else is beside the base, by name."""
     state = model.state_dict()
     return {k: v for k, v in state.items() if not k.startswith("base.")}
 
@@ -104,6 +105,9 @@ def load_adapted(
         )
     model.load_state_dict(state, strict=False)
     device = base.get_input_embeddings().weight.device
-    model.rows.to(device)
-    model.map.to(device)
+    for name, part in model.named_children():
+        if name != "base":
+            part.to(device)
+    for weight in model.parameters(recurse=False):
+        weight.data = weight.data.to(device)
     return model

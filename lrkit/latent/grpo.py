@@ -67,8 +67,14 @@ class ChainTrainer(GRPOTrainer):
 
     rows: ChainRows
 
+    @classmethod
+    def prompt(cls, model: PreTrainedModel, rows: ChainRows, text: str) -> list[int]:
+        """What a sample begins with: the question."""
+        return rows.question(text)
+
     def _tokenize_prompts(self, prompts: list[str]):
-        return [self.rows.question(text) for text in prompts], None, {}
+        model = self.accelerator.unwrap_model(self.model)
+        return [self.prompt(model, self.rows, text) for text in prompts], None, {}
 
 
 def grpo_trainer(
@@ -79,12 +85,14 @@ def grpo_trainer(
     settings: GRPOSettings,
     folder: str | Path,
     seed: int = 0,
+    kind: type[ChainTrainer] = ChainTrainer,
 ) -> ChainTrainer:
     """A trainer; every knob that matters is set. For arguments see `grpo`."""
     if not problems:
         raise ValueError("there are no problems to train on.")
     for problem in problems:
-        n = len(rows.question(problem.question)) + settings.max_completion
+        prompt = kind.prompt(model, rows, problem.question)
+        n = len(prompt) + settings.max_completion
         if n > rows.context:
             raise TooLong(
                 f"problem {problem.id!r} with {settings.max_completion} tokens behind "
@@ -92,7 +100,7 @@ def grpo_trainer(
             )
     read = list(islice(cycle(problems), settings.steps * settings.questions))
     columns = {"prompt": [p.question for p in read], "answer": [p.answer for p in read]}
-    trainer = ChainTrainer(
+    trainer = kind(
         model=model,
         reward_funcs=reward,
         args=GRPOConfig(
@@ -169,6 +177,7 @@ def grpo(
     settings: GRPOSettings,
     folder: str | Path,
     seed: int = 0,
+    kind: type[ChainTrainer] = ChainTrainer,
 ) -> list[dict]:
     """Train a causal LM on samples of its own; the trainer's log, a row for each step.
 
@@ -180,13 +189,16 @@ def grpo(
         settings: of the run.
         folder: for checkpoints; a run that was killed goes on from the last one.
         seed: random seed of sampling.
+        kind: what a sample begins with, and how its tokens are scored.
 
     Raises:
         ValueError: for no problems.
         lrkit.latent.chain_rows.TooLong: where a question leaves too little context.
     """
     try:
-        trainer = grpo_trainer(model, rows, problems, reward, settings, folder, seed)
+        trainer = grpo_trainer(
+            model, rows, problems, reward, settings, folder, seed, kind
+        )
         with counted_positions(model):
             return run(trainer)
     finally:

@@ -29,8 +29,9 @@ class Solution:
         text_tokens: tokens written, end token included.
         latent_steps: latents, or pauses.
         passes: forward passes one after another.
-        positions: positions computed, padding not counted.
-        flops: 2 * (block parameters * positions + head parameters * scored positions).
+        positions: positions that the base computed, padding not counted.
+        flops: 2 * (block parameters * positions + head parameters * scored positions),
+            and those of a network beside the base, see `FrozenSlotModel.flops_beside`.
         seconds: of its batch, over the rows of the batch.
     """
 
@@ -127,13 +128,22 @@ class SlotSolver:
 
     def decode(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         """[batch, columns + written] token ids of one batch."""
+        return self.generate(inputs, do_sample=False)
+
+    def generate(self, inputs: dict[str, torch.Tensor], **options):
+        """What the library's `generate` gives, with the solver's limit and end token.
+
+        Args:
+            inputs: of `batch_of`.
+            options: further arguments of `generate`.
+        """
         tokenizer = self.rows.tokenizer
         return self.model.generate(
             **inputs,
             max_new_tokens=self.max_new_tokens,
-            do_sample=False,
             eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.pad_token_id,
+            **options,
         )
 
     @torch.inference_mode()
@@ -146,6 +156,7 @@ class SlotSolver:
         new = self.decode(inputs)[:, inputs["input_ids"].shape[1] :].tolist()
         seconds = (time.perf_counter() - began) / len(asked)
         blocks, head = parameter_counts(model)
+        beside = getattr(model, "flops_beside", lambda row: 0.0)
         for row, ids in zip(asked, new, strict=True):
             end = tokenizer.eos_token_id
             n = ids.index(end) + 1 if end in ids else len(ids)
@@ -153,15 +164,17 @@ class SlotSolver:
             written = text.rpartition(CUE)[2] if self.writes_chain else text
             answered = CUE in text or not self.writes_chain
             aside, last = _slot_passes(model, row.n_slots)
+            more = beside(row)
             positions = len(row) + aside * row.n_slots + n - 1
             yield Solution(
                 answer=written.strip() if answered else "",
                 text=text,
                 text_tokens=n,
                 latent_steps=self.n_latents or 0,
-                # The beginning, the slots, what follows the slots, each further token.
-                passes=1 + aside + last + (row.n_slots > 0) + n - 1,
+                # The beginning, a network beside the base, the slots, what follows the
+                # slots, each further token.
+                passes=1 + (more > 0) + aside + last + (row.n_slots > 0) + n - 1,
                 positions=positions,
-                flops=2.0 * (blocks * positions + head * n),
+                flops=2.0 * (blocks * positions + head * n) + more,
                 seconds=seconds,
             )

@@ -107,8 +107,8 @@ SHAPES = {
                     whole=1.0, bare=True,
                 ),
                 Reading(
-                    ("words", "words", "words", "clock"),
-                    RunSettings(1500, 32, 1, 2e-3, cpu_bf16=True), whole=0.5,
+                    ("words", "words", "words", "words", "words", "clock"),
+                    RunSettings(2400, 32, 1, 2e-3, cpu_bf16=True), whole=0.85,
                 ),
             ),
         ),

@@ -107,8 +107,9 @@ def controls(
 @torch.inference_mode()
 def latents_of(
     solver: SlotSolver, questions: Sequence[str]
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """What was written and what it was read from, each [questions, n, width]."""
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """What was written and what it was read from, each [questions, n, width]; None for
+    latents that were not read from a position each."""
     model = solver.model.eval()
     written, read = [], []
     for start in range(0, len(questions), solver.batch_size):
@@ -118,8 +119,9 @@ def latents_of(
         ]
         out = model(**solver.batch_of(asked), logits_to_keep=1)
         written.append(out.latents.float().cpu())
-        read.append(out.read.float().cpu())
-    return torch.cat(written), torch.cat(read)
+        if out.read is not None:
+            read.append(out.read.float().cpu())
+    return torch.cat(written), torch.cat(read) if read else None
 
 
 def nearest_words(model: SlotModel, read: torch.Tensor) -> torch.Tensor:
@@ -135,8 +137,9 @@ def diversity(solver: SlotSolver, problems: Sequence[Question]) -> pd.DataFrame:
 
     Returns:
         By slot: `cosine_slots`, mean cosine with the other slots of the same question;
-        `cosine_questions`, with the same slot of other questions; `entropy`, in nats,
-        and `top1`, of the words that it is nearest to (see `nearest_words`).
+        `cosine_questions`, with the same slot of other questions; and where latents
+        were read from positions, `entropy`, in nats, and `top1`, of the words that
+        these are nearest to (see `nearest_words`).
     """
     written, read = latents_of(solver, [p.question for p in problems])
     unit = torch.nn.functional.normalize(written, dim=-1)
@@ -147,17 +150,15 @@ def diversity(solver: SlotSolver, problems: Sequence[Question]) -> pd.DataFrame:
     by_slot = unit.transpose(0, 1)  # [n, questions, width]
     total = by_slot.sum(1).square().sum(-1)
     questions = (total - n_questions) / max(n_questions * (n_questions - 1), 1)
+    table = pd.DataFrame(
+        {"slot": range(n), "cosine_slots": slots, "cosine_questions": questions}
+    )
+    if read is None:
+        return table
     probability = nearest_words(solver.model, read)
     entropy = torch.special.entr(probability).sum(-1).mean(0)
-    return pd.DataFrame(
-        {
-            "slot": range(n),
-            "cosine_slots": slots,
-            "cosine_questions": questions,
-            "entropy": entropy,
-            "top1": probability.max(-1).values.mean(0),
-        }
-    )
+    top = probability.max(-1).values.mean(0)
+    return table.assign(entropy=entropy.numpy(), top1=top.numpy())
 
 
 def readings(solver: SlotSolver, problems: Sequence[Question]) -> pd.DataFrame:
