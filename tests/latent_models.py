@@ -1,10 +1,12 @@
 """Tiny models with slots, and problems, that several test files share."""
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 from lrkit.data.problems import Problem
+from lrkit.latent.adaptive import CONTINUE, STOP, AdaptiveModel
 from lrkit.latent.chain_rows import ChainRows
+from lrkit.latent.layout import SlotRow, collate
 from lrkit.latent.slots import SlotModel
 
 
@@ -35,6 +37,21 @@ def tiny_llama(vocab, width=32, layers=2):
     )  # fmt: skip
 
 
+def tiny_gpt2(vocab, width=32, layers=2):
+    """A random GPT-2: learned positions, and a tied output layer."""
+    torch.manual_seed(0)
+    return GPT2LMHeadModel(
+        GPT2Config(
+            vocab_size=vocab, n_embd=width, n_layer=layers, n_head=4, n_positions=256,
+            resid_pdrop=0, embd_pdrop=0, attn_pdrop=0,
+            bos_token_id=None, eos_token_id=None,
+        )
+    )  # fmt: skip
+
+
+BASES = {"llama": tiny_llama, "gpt2": tiny_gpt2}
+
+
 def rows_for(model, tokenizer, context=256):
     return ChainRows.of(model, tokenizer, context)
 
@@ -45,4 +62,33 @@ def lively(tokenizer):
     for weight in model.base.parameters():
         if weight.ndim == 2:
             weight.data *= 8
+    return model
+
+
+def undecided(base, **config):
+    """An adaptive model with large weights, whose head decides now so, now so."""
+    torch.manual_seed(0)
+    for weight in base.parameters():
+        if weight.ndim == 2:
+            weight.data *= 8
+    model = AdaptiveModel.wrap(base, **{"gamma": 2.0, **config}).eval()
+    torch.manual_seed(3)
+    model.stop_head.weight.data.normal_()
+    return model
+
+
+@torch.no_grad()
+def balanced(model, rows, questions, n=4, odds=-0.7):
+    """Scale the head of an adaptive model, so that drawn thoughts are of many lengths.
+
+    Its log-odds of stopping get this mean and a spread of 1 over questions and latents.
+    """
+    made = [SlotRow(rows.asked(q, 0).before, n) for q in questions]
+    out = model(**collate(made, model.id_of("<slot>")) | {"labels": None})
+    states = torch.cat([out.read, out.after[:, None]], 1)
+    weight, bias = model.stop_head.weight, model.stop_head.bias
+    margin = states @ (weight[STOP] - weight[CONTINUE])
+    weight /= margin.std()
+    bias.copy_(torch.zeros(2))
+    bias[STOP] = odds - margin.mean() / margin.std()
     return model

@@ -2,8 +2,16 @@
 
 import numpy as np
 import pytest
+import torch
+from trl.trainer.utils import nanstd
 
-from lrkit.latent.rewards import kimi_length, limit_at, relative_length, within_limit
+from lrkit.latent.rewards import (
+    advantages,
+    kimi_length,
+    limit_at,
+    relative_length,
+    within_limit,
+)
 
 WEIGHT, LIMIT = 0.7, 6
 PENALTY, REWARD = 0.2, 0.1
@@ -153,9 +161,59 @@ def test_the_relative_term_by_hand():
     assert np.allclose(found, [[0.3, -0.3, 0]])
 
 
+# --- what GRPO makes of them ----------------------------------------------------------
+def test_advantages_are_those_that_trl_computes():
+    """Its lines, in its own precision, on rewards such as ours."""
+    correct, lengths = groups(4)
+    rewards = correct + relative_length(correct, lengths)
+    theirs = torch.tensor(rewards, dtype=torch.float32).flatten()
+    mean = theirs.view(-1, 4).nanmean(1).repeat_interleave(4)
+    spread = nanstd(theirs.view(-1, 4), dim=1).repeat_interleave(4)
+    expected = ((theirs - mean) / (spread + 1e-4)).view(-1, 4).numpy()
+    assert np.allclose(advantages(rewards), expected, atol=5e-3)
+    assert np.allclose(advantages(correct), advantages(5 + 1.0 * correct))
+
+
+@pairs
+def test_advantages_of_a_group_are_zero_sum_and_nothing_among_equals(correct, lengths):
+    if correct.shape[1] < 2:
+        with pytest.raises(ValueError, match="two members or more"):
+            advantages(correct)
+        return
+    found = advantages(correct + relative(correct, lengths))
+    assert np.isfinite(found).all() and np.allclose(found.sum(1), 0, atol=1e-9)
+    assert not advantages(np.ones_like(lengths)).any()
+    assert not advantages(np.ones_like(lengths), epsilon=0.0).any()
+
+
+def mastered(lambda_penalty, epsilon):
+    """Advantages of four right answers, by thoughts of 4, 6, 8 and 10."""
+    length = relative_length(np.ones((1, 4)), [[4, 6, 8, 10]], lambda_penalty)
+    return advantages(1 + length, epsilon)[0]
+
+
 def test_the_published_penalty_acts_through_trls_epsilon():
-    reward = 1 + relative_length(np.ones((1, 4)), [[4, 6, 8, 10]])
-    advantage = (reward - reward.mean()) / (reward.std(ddof=1) + 1e-4)
-    assert np.allclose(reward.std(ddof=1), 4.303e-5, rtol=1e-3)
-    full = (reward - reward.mean()) / reward.std(ddof=1)
-    assert np.allclose(advantage / full, 0.3008, rtol=1e-3)
+    full = mastered(1e-4, 0.0)
+    assert np.allclose(full, [1.162, 0.387, -0.387, -1.162], atol=1e-3)
+    # The spread of the rewards is 4.303e-5: less than a third is left.
+    assert np.allclose(mastered(1e-4, 1e-4) / full, 4.303e-5 / 14.303e-5, rtol=1e-3)
+
+
+def test_without_an_epsilon_the_weight_of_the_penalty_makes_no_difference():
+    for weight in (1e-6, 1e-4, 1e-2, 1.0):
+        assert np.allclose(mastered(weight, 0.0), mastered(1e-4, 0.0), rtol=1e-6)
+    # With one, the pressure rises with the weight and falls with the epsilon.
+    by_weight = [mastered(w, 1e-4)[0] for w in (1e-6, 1e-4, 1e-2, 1.0)]
+    by_epsilon = [mastered(1e-4, e)[0] for e in (1e-8, 1e-6, 1e-4, 1e-2)]
+    assert by_weight == sorted(by_weight) and by_weight[0] < 0.01 < 1.1 < by_weight[-1]
+    assert by_epsilon[::-1] == sorted(by_epsilon)
+    assert by_epsilon[0] > 1.16 and by_epsilon[-1] < 0.01
+
+
+def test_a_wrong_member_drowns_the_length_term():
+    """Where one of the group is wrong, the spread is that of right and wrong."""
+    correct, lengths = [[1, 1, 1, 0]], [[4, 6, 8, 10]]
+    plain = advantages(np.array(correct, float))[0]
+    with_length = advantages(correct + relative_length(correct, lengths))[0]
+    assert np.allclose(plain, with_length, atol=0.15)
+    assert with_length[2] > with_length[1] > with_length[0], "longer is paid here"

@@ -4,8 +4,7 @@ import dataclasses
 
 import pytest
 import torch
-from latent_models import problem, rows_for, tiny_llama
-from transformers import GPT2Config, GPT2LMHeadModel
+from latent_models import BASES, problem, rows_for, tiny_llama
 
 from lrkit.data.problems import Problem
 from lrkit.latent.codi import CodiCollator, CodiModel, codi_row
@@ -18,21 +17,6 @@ from lrkit.latent.training import RunSettings, run, trainer_for
 
 WIDTH = 32
 PROBLEMS = [problem(3), problem(1), problem(2, answer="-12")]
-
-
-def tiny_gpt2(vocab):
-    """A random GPT-2: learned positions, and a tied output layer."""
-    torch.manual_seed(0)
-    return GPT2LMHeadModel(
-        GPT2Config(
-            vocab_size=vocab, n_embd=WIDTH, n_layer=2, n_head=4, n_positions=256,
-            resid_pdrop=0, embd_pdrop=0, attn_pdrop=0,
-            bos_token_id=None, eos_token_id=None,
-        )
-    )  # fmt: skip
-
-
-BASES = {"llama": tiny_llama, "gpt2": tiny_gpt2}
 
 
 @pytest.fixture(params=BASES)

@@ -290,6 +290,28 @@ def test_hidden_states_are_those_of_all_columns(model):
     assert torch.equal(out.read[:, 0], out.hidden_states[-1][:, begin - 1])
 
 
+@torch.no_grad()
+def test_a_row_of_n_slots_has_the_states_of_n_plus_one_places(model, make):
+    bot, some = model.id_of("<bot>"), rows((3, 0, 2, 5))
+    some = [SlotRow([*row.before, bot], row.n_slots, row.rest) for row in some]
+    together = model(**batch(model, some) | {"labels": None})
+    states = torch.cat([together.read, together.after[:, None]], 1)
+    for row, found in zip(some, states, strict=True):
+        inputs = batch(model, [row]) | {"labels": None}
+        alone = model(**inputs, output_hidden_states=True)
+        begin, n = len(row.before) - 1, row.n_slots
+        expected = alone.hidden_states[-1][0, begin : begin + n + 1]
+        assert torch.allclose(found[: n + 1], expected, atol=2e-4)
+        assert torch.allclose(alone.after[0], expected[-1], atol=2e-4)
+        assert torch.equal(found[n:], found[-1:].expand(6 - n, -1)), "it is repeated"
+    assert model(**batch(model, rows((0, 0)))).after is None, "there is no <bot>"
+    for order in ({"order": "given"}, {"order": "rounds", "rounds": 2}):
+        twin, latents = wrapped(make, **order), {}
+        if order["order"] == "given":
+            latents = {"latents": torch.zeros(4, 5, WIDTH)}
+        assert twin(**batch(twin, some), **latents).after is None
+
+
 # --- the loss -------------------------------------------------------------------------
 @torch.no_grad()
 def test_the_loss_is_the_mean_over_supervised_tokens(model):

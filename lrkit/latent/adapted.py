@@ -23,7 +23,7 @@ OWN, ABOUT, ADAPTER = "slots.safetensors", "slots.json", "adapter"
 
 
 def _own(model: SlotModel) -> dict[str, torch.Tensor]:
-    """Rows, map and what else is beside the base, by name."""
+    """All that is not the base, by name."""
     state = model.state_dict()
     return {k: v for k, v in state.items() if not k.startswith("base.")}
 
@@ -104,10 +104,5 @@ def load_adapted(
             f"{', '.join(missing) or 'the shapes'} differ."
         )
     model.load_state_dict(state, strict=False)
-    device = base.get_input_embeddings().weight.device
-    for name, part in model.named_children():
-        if name != "base":
-            part.to(device)
-    for weight in model.parameters(recurse=False):
-        weight.data = weight.data.to(device)
+    model.own_to(base.get_input_embeddings().weight.device)
     return model

@@ -204,6 +204,7 @@ class CodiModel(SlotModel):
             logits=student.logits,
             latents=student.latents,
             read=student.read,
+            after=student.after,
             ce_student=student.loss.detach(),
             ce_teacher=teacher.loss.detach(),
             kd=kd.detach(),

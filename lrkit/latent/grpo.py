@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 from datasets import Dataset
-from transformers import PreTrainedModel, PrinterCallback
+from transformers import PreTrainedModel, PrinterCallback, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
 from lrkit.data.problems import Problem
@@ -86,8 +86,14 @@ def grpo_trainer(
     folder: str | Path,
     seed: int = 0,
     kind: type[ChainTrainer] = ChainTrainer,
+    callbacks: Sequence[TrainerCallback] = (),
 ) -> ChainTrainer:
-    """A trainer; every knob that matters is set. For arguments see `grpo`."""
+    """A trainer; every knob that matters is set. For other arguments see `grpo`.
+
+    Args:
+        kind: of trainer: what a prompt is, and how it is sampled from and scored.
+        callbacks: further ones.
+    """
     if not problems:
         raise ValueError("there are no problems to train on.")
     for problem in problems:
@@ -132,6 +138,7 @@ def grpo_trainer(
             disable_dropout=True,
             shuffle_dataset=False,  # in a second epoch a resumed run would shuffle anew
             logging_steps=1,
+            logging_nan_inf_filter=False,
             save_strategy="steps" if settings.save_steps else "no",
             save_steps=settings.save_steps or 500,
             save_total_limit=2,
@@ -144,6 +151,7 @@ def grpo_trainer(
         ),
         train_dataset=Dataset.from_dict(columns),
         processing_class=rows.tokenizer,
+        callbacks=list(callbacks),
     )
     trainer.rows = rows
     trainer.remove_callback(PrinterCallback)

@@ -58,8 +58,9 @@ class SureSolver(SlotSolver):
         self.seen[:] = found.tolist()
         return out.sequences
 
-    def _batch(self, asked: list[SlotRow]) -> Iterator[SureSolution]:
-        solutions = list(super()._batch(asked))
+    def solve_batch(self, asked: list[SlotRow]) -> Iterator[SureSolution]:
+        """Solutions of one batch, with their confidences."""
+        solutions = list(super().solve_batch(asked))
         for one, confidence in zip(solutions, self.seen, strict=True):
             yield SureSolution(**vars(one), confidence=confidence)
 

@@ -8,8 +8,8 @@ from typing import Any
 from transformers import AutoConfig, PreTrainedConfig
 
 ORDERS = ("given", "sequential", "rounds")
-SLOT = "<slot>"
-SPECIALS = ("<bot>", SLOT, "<eot>", "<pause>")
+BOT, SLOT = "<bot>", "<slot>"
+SPECIALS = (BOT, SLOT, "<eot>", "<pause>")
 
 
 class SlotConfig(PreTrainedConfig):

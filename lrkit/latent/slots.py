@@ -32,7 +32,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from lrkit.latent.maps import build_map
 from lrkit.latent.passes import Passes
-from lrkit.latent.slot_config import SLOT, SlotConfig
+from lrkit.latent.slot_config import BOT, SLOT, SlotConfig
 
 Write = Callable[[torch.Tensor, slice], torch.Tensor]
 
@@ -46,10 +46,15 @@ class SlotOutput(CausalLMOutputWithPast):
         latents: [batch, slots, width], what was written; zero where a row has no slot.
         read: [batch, slots, width], the hidden states it was computed from; None where
             the vectors were given.
+        after: [batch, width], the hidden state at each row's last slot, or at the token
+            before the slots where a row has none; in a batch without any, at `<bot>`.
+            So a row of n slots has its n + 1 states in `read[:, :n]` and here. None
+            but for the order "sequential".
     """
 
     latents: torch.Tensor | None = None
     read: torch.Tensor | None = None
+    after: torch.Tensor | None = None
 
 
 class SlotModel(PreTrainedModel, GenerationMixin):
@@ -98,9 +103,16 @@ class SlotModel(PreTrainedModel, GenerationMixin):
         table = base.get_input_embeddings().weight.detach().float()
         noise = torch.randn_like(model.rows.weight) * table.std() / 10
         model.rows.weight.data = (table.mean(0) + noise).to(model.rows.weight)
-        model.rows.to(table.device)
-        model.map.to(table.device)
+        model.own_to(table.device)
         return model
+
+    def own_to(self, device: torch.device) -> None:
+        """Move all that stands beside the base: rows, map, and what a method adds."""
+        for name, part in self.named_children():
+            if name != "base":
+                part.to(device)
+        for weight in self.parameters(recurse=False):
+            weight.data = weight.data.to(device)
 
     def _init_weights(self, module: nn.Module) -> None:
         """Rows and map start as torch starts them; the base has its own way."""
@@ -150,6 +162,14 @@ class SlotModel(PreTrainedModel, GenerationMixin):
             yield
         finally:
             self._written = before
+
+    def latent(self, before: torch.Tensor, k: int) -> torch.Tensor:
+        """[batch, 1, width]: what is written into slot k behind states [batch, width].
+
+        Of the order "sequential".
+        """
+        vector = self.map(before)[:, None].to(before.dtype)
+        return self._written(vector, slice(k, k + 1))
 
     def forward(
         self,
@@ -203,14 +223,14 @@ class SlotModel(PreTrainedModel, GenerationMixin):
             self.base, attention_mask, position_ids, past_key_values,
             bool(output_hidden_states), keep_from, cached,
         )  # fmt: skip
-        filled = read = None
+        filled = read = after = None
         if slot_columns is None:
-            run.forward(self.embed(input_ids))
+            after = self._at_bot(input_ids, run.forward(self.embed(input_ids)))
         else:
             start, end = slot_columns
             is_slot = input_ids[:, start:end] == self.id_of(SLOT)
             before = run.forward(self.embed(input_ids[:, :start]))[:, -1]
-            filled, read = self._fill(run, is_slot, before, latents)
+            filled, read, after = self._fill(run, is_slot, before, latents)
             if end < n_columns:
                 run.forward(self.embed(input_ids[:, end:]))
         logits = torch.cat(run.logits, 1)
@@ -226,7 +246,20 @@ class SlotModel(PreTrainedModel, GenerationMixin):
             hidden_states=hidden or None,
             latents=filled,
             read=read,
+            after=after,
         )
+
+    def _at_bot(
+        self, input_ids: torch.Tensor, states: torch.Tensor
+    ) -> torch.Tensor | None:
+        """[batch, width]: of states [batch, columns, width] those at `<bot>`; None
+        where a row has none."""
+        if self.config.order != "sequential" or BOT not in self.config.specials:
+            return None
+        is_bot = input_ids == self.id_of(BOT)
+        if not is_bot.any(1).all():
+            return None
+        return states[torch.arange(len(states)), is_bot.int().argmax(1)]
 
     def _slot_columns(
         self, input_ids: torch.Tensor, mask: torch.Tensor
@@ -263,8 +296,9 @@ class SlotModel(PreTrainedModel, GenerationMixin):
         is_slot: torch.Tensor,
         before: torch.Tensor,
         given: torch.Tensor | None,
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Write all slots and run over them; (what was written, what was read)."""
+    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+        """Write all slots and run over them; (what was written, what was read, the
+        states after the last)."""
         n = is_slot.shape[1]
         active = is_slot[..., None]
         if self.config.order == "given":
@@ -274,7 +308,7 @@ class SlotModel(PreTrainedModel, GenerationMixin):
                 raise ValueError(f"latents must be of shape {wanted}, got {found}.")
             vectors = self._written(given.to(before.dtype), slice(0, n)) * active
             run.forward(vectors)
-            return vectors, None
+            return vectors, None, None
         if self.config.order == "rounds":
             vectors = self.embed(
                 torch.full_like(is_slot, self.id_of(SLOT), dtype=torch.long)
@@ -286,16 +320,15 @@ class SlotModel(PreTrainedModel, GenerationMixin):
                     self._written(self.map(read).to(read.dtype), slice(0, n)) * active
                 )
             run.forward(vectors)
-            return vectors, read
+            return vectors, read, None
         written, read = [], []
         for k in range(n):
             read.append(before)
-            vector = self.map(before)[:, None].to(before.dtype)
-            vector = self._written(vector, slice(k, k + 1)) * active[:, k : k + 1]
+            vector = self.latent(before, k) * active[:, k : k + 1]
             written.append(vector)
             after = run.forward(vector)[:, -1]
             before = torch.where(active[:, k], after, before)
-        return torch.cat(written, 1), torch.stack(read, 1)
+        return torch.cat(written, 1), torch.stack(read, 1), before
 
 
 def mean_loss(
