@@ -85,6 +85,7 @@ study: $(READY) ## Record the long runs with several random seeds in results/ (r
 	$(PY) -m lrkit.study.latent_arms
 	$(PY) -m lrkit.study.graph_arms
 	$(PY) -m lrkit.study.short_chain_arms
+	$(PY) -m lrkit.study.adaptive_arms
 	$(PY) -m lrkit.study.fragility
 
 bench: $(READY) ## Measure the speed of one token, and of latents, against slower ways

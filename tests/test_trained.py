@@ -8,7 +8,6 @@ from latent_models import problem, tiny_llama
 
 from lrkit.latent import trained as module
 from lrkit.latent.codi import CodiModel
-from lrkit.latent.methods import METHODS
 from lrkit.latent.trained import method_settings, run_key, trained
 from lrkit.profiles import load_profile
 
@@ -34,20 +33,22 @@ def settings(chatml, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "method", ["CoT", "No-CoT", "pause", "COCONUT", "CODI", "SIM-CoT"]
+    "method", ["CoT", "No-CoT", "pause", "COCONUT", "CODI", "SIM-CoT", "Latent-6"]
 )
 def test_what_is_found_again_answers_as_what_was_trained(method, settings, monkeypatch):
     first, logs = trained(settings, method, 0, GIVEN)
     expected = [s.text for s in first.solve([p.question for p in GIVEN])]
-    monkeypatch.setitem(METHODS, method, None)  # a second training would fail
+    # A second training would fail.
+    monkeypatch.setitem(module.ALL_METHODS, method, None)
     again, found = trained(settings, method, 0, GIVEN)
     assert [s.text for s in again.solve([p.question for p in GIVEN])] == expected
     ours, theirs = first.model.state_dict(), again.model.state_dict()
     assert all(torch.equal(ours[k], theirs[k]) for k in ours)
-    assert isinstance(again.model, CodiModel) == (method in ("CODI", "SIM-CoT"))
-    assert (again.n_latents, again.writes_chain, again.pause) == (
-        first.n_latents, first.writes_chain, first.pause,
-    )  # fmt: skip
+    distilled = method in ("CODI", "SIM-CoT", "Latent-6")
+    assert isinstance(again.model, CodiModel) == distilled
+    assert type(again) is type(first)
+    for name in module.KEPT[type(first)]:
+        assert getattr(again, name) == getattr(first, name), name
     assert found == logs and all(log[-1]["train_loss"] > 0 for log in logs.values())
 
 
@@ -60,7 +61,7 @@ def test_checkpoints_go_when_the_solver_is_saved(settings, tmp_path):
 def test_a_killed_curriculum_goes_on_to_the_same_weights(settings, monkeypatch):
     whole, _ = trained(settings, "COCONUT", 0, GIVEN)
     other = dataclasses.replace(settings, eval_rows=settings.eval_rows + 1)
-    plain, calls = module.METHODS["COCONUT"], []
+    plain, calls = module.ALL_METHODS["COCONUT"], []
 
     class Killed(Exception):
         pass
@@ -78,10 +79,10 @@ def test_a_killed_curriculum_goes_on_to_the_same_weights(settings, monkeypatch):
             patch.setattr(type(training), "train", counted)
             return plain(training)
 
-    monkeypatch.setitem(METHODS, "COCONUT", killed)
+    monkeypatch.setitem(module.ALL_METHODS, "COCONUT", killed)
     with pytest.raises(Killed):
         trained(other, "COCONUT", 0, GIVEN)
-    monkeypatch.setitem(METHODS, "COCONUT", plain)
+    monkeypatch.setitem(module.ALL_METHODS, "COCONUT", plain)
     resumed, _ = trained(other, "COCONUT", 0, GIVEN)
     expected = whole.model.state_dict()
     assert all(

@@ -7,6 +7,9 @@ schedule says, with decisions among the labels.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 from lrkit.data.problems import Question
 from lrkit.divergence import GuardSettings
 from lrkit.latent.adaptive import AdaptiveModel
@@ -44,3 +47,16 @@ def adaptive(
         training, NAME, AdaptiveModel, make_row, collator, guard, **config
     )
     return AdaptiveSolver(trained.model, trained.rows, schedule.n_max)
+
+
+# The source's two schedules and one of ours, with SIM-CoT's decoder, which gives every
+# latent a target: CODI alone teaches the bases of this workbook nothing.
+_READ = {"has_decoder": True, "step_text": "result"}
+ADAPTIVE: dict[str, Callable[[Training], AdaptiveSolver]] = {
+    "Latent-6": partial(adaptive, schedule=StopSchedule.latent_6(), **_READ),
+    "Latent-6-by-1": partial(adaptive, schedule=StopSchedule.latent_6_by_1(), **_READ),
+    "Latent-6-by-1, b = 6": partial(
+        adaptive, schedule=StopSchedule.latent_6_by_1(b=6), **_READ
+    ),
+    "one latent a step": partial(adaptive, schedule=StopSchedule.by_step(), **_READ),
+}

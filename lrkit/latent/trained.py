@@ -18,6 +18,9 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from lrkit.cache import fingerprint, run_folder
 from lrkit.data.problem_sets import training_problems
 from lrkit.data.problems import Question
+from lrkit.latent.adaptive import AdaptiveModel
+from lrkit.latent.adaptive_sft import ADAPTIVE
+from lrkit.latent.adaptive_solver import AdaptiveSolver
 from lrkit.latent.chain_rows import ChainRows
 from lrkit.latent.codi import CodiModel
 from lrkit.latent.curriculum import Curriculum
@@ -52,7 +55,23 @@ MODULES = (
     "lrkit.latent.slots",
     "lrkit.latent.training",
 )
+# And what those of adaptive length depend on beside it.
+ADAPTIVE_MODULES = (
+    "lrkit.latent.adaptive",
+    "lrkit.latent.adaptive_sft",
+    "lrkit.latent.stop_schedule",
+)
 MODEL, SOLVER = "model", "solver.json"
+ALL_METHODS = METHODS | ADAPTIVE
+KINDS = {
+    kind.config_class.model_type: kind
+    for kind in (SlotModel, CodiModel, SimCotModel, AdaptiveModel)
+}
+# What is kept of a solver beside its model.
+KEPT = {
+    SlotSolver: ("n_latents", "writes_chain", "pause"),
+    AdaptiveSolver: ("n_max", "n_min", "writes_chain"),
+}
 
 
 def method_settings(settings: LatentSettings) -> MethodSettings:
@@ -105,7 +124,8 @@ def run_key(
     if given is None and settings.source:
         given = training_problems(settings, seed)
     params["problems"] = [repr(p) for p in given or []]
-    return fingerprint(params, MODULES, [weights] if weights.is_file() else [])
+    modules = (*MODULES, *ADAPTIVE_MODULES) if method in ADAPTIVE else MODULES
+    return fingerprint(params, modules, [weights] if weights.is_file() else [])
 
 
 def trained(
@@ -113,20 +133,21 @@ def trained(
     method: str,
     seed: int = 0,
     given: list[Question] | None = None,
-) -> tuple[SlotSolver, dict[str, list[dict]]]:
+) -> tuple[SlotSolver | AdaptiveSolver, dict[str, list[dict]]]:
     """A method's solver, trained now or found, and the logs of its runs by name.
 
     Args:
         settings: of a profile, see `lrkit.profiles.LatentSettings`.
-        method: one of `lrkit.latent.methods.METHODS`.
+        method: one of `lrkit.latent.methods.METHODS`, or of
+            `lrkit.latent.adaptive_sft.ADAPTIVE`.
         seed: random seed of training problems, rows and map.
         given: problems to train on; None: generated ones of the task.
 
     Raises:
         ValueError: for an unknown method or task.
     """
-    if method not in METHODS:
-        known = ", ".join(METHODS)
+    if method not in ALL_METHODS:
+        known = ", ".join(ALL_METHODS)
         raise ValueError(f"there is no method {method!r}: choose one of {known}.")
     folder = run_folder("latent", run_key(settings, method, seed, given))
     training = Training(
@@ -142,27 +163,25 @@ def trained(
             if given is None:
                 problems = training_problems(settings, seed)
                 training = replace(training, problems=problems)
-            _save(METHODS[method](training), folder)
+            _save(ALL_METHODS[method](training), folder)
             for checkpoint in folder.glob("*/checkpoint-*"):
                 shutil.rmtree(checkpoint)
     return _load(training), training.logs()
 
 
-def _save(solver: SlotSolver, folder: Path) -> None:
+def _save(solver: SlotSolver | AdaptiveSolver, folder: Path) -> None:
     """The solver's file is written last: without it the training is not done."""
     solver.model.save_pretrained(folder / MODEL)
-    about = {
-        name: getattr(solver, name) for name in ("n_latents", "writes_chain", "pause")
-    }
+    about = {name: getattr(solver, name) for name in KEPT[type(solver)]}
     (folder / SOLVER).write_text(json.dumps(about) + "\n")
 
 
-def _load(training: Training) -> SlotSolver:
+def _load(training: Training) -> SlotSolver | AdaptiveSolver:
     folder = training.folder
     config = json.loads((folder / MODEL / "config.json").read_text())
-    known = (SlotModel, CodiModel, SimCotModel)
-    kinds = {kind.config_class.model_type: kind for kind in known}
-    kind = kinds[config["model_type"]]
+    kind = KINDS[config["model_type"]]
     model = kind.from_pretrained(folder / MODEL, dtype=torch.float32).to(device())
     rows = ChainRows.of(model, training.tokenizer, training.settings.context)
-    return SlotSolver(model, rows, **json.loads((folder / SOLVER).read_text()))
+    about = json.loads((folder / SOLVER).read_text())
+    solver = AdaptiveSolver if kind is AdaptiveModel else SlotSolver
+    return solver(model, rows, **about)
