@@ -58,7 +58,7 @@ def test_the_start_never_sees_what_rl_is_trained_on():
 
 
 def test_arms_of_a_sweep_differ_in_what_they_name_alone():
-    swept = [arm.rl for name, arm in arms.ARMS.items() if name.startswith("Latent-6 +")]
+    swept = [arm.rl for name, arm in arms.ARMS.items() if name.startswith(arms.SWEPT)]
     same = {replace(rl, lambda_penalty=1e-4, lambda_reward=0.1, p_cutoff=1.0)
             for rl in swept}  # fmt: skip
     assert same == {arms.RL} and len(set(swept)) == len(swept)

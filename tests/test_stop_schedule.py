@@ -1,5 +1,8 @@
 """Laws of the number of latents that a row is trained with."""
 
+import random
+from collections import Counter
+
 import pytest
 import torch
 from latent_models import problem, rows_for, tiny_llama
@@ -35,6 +38,25 @@ def rows(model, chatml):
 def test_the_number_of_latents_follows_the_equation(schedule):
     expected = TABLE[schedule]
     assert [schedule.n_latents(k) for k in range(len(expected))] == expected
+
+
+def test_a_drawn_number_is_any_from_that_of_the_equation_to_the_most():
+    schedule, rng = StopSchedule.to_spare(6), random.Random(0)
+    for k in (0, 3, 5, 8):
+        drawn = Counter(schedule.n_latents(k, rng) for _ in range(2000))
+        least = min(k, 6)
+        assert sorted(drawn) == list(range(least, 7))
+        assert max(drawn.values()) < 1.35 * min(drawn.values())
+
+
+def test_a_row_has_the_number_that_was_drawn_for_it(model, rows):
+    made = {
+        adaptive_row(
+            rows, problem(3), StopSchedule.to_spare(5), model.config, random.Random(i)
+        ).student.n_slots
+        for i in range(30)
+    }
+    assert made == {3, 4, 5}
 
 
 def test_limits_in_the_wrong_order_are_refused():

@@ -39,8 +39,10 @@ def adaptive(
         config: of `AdaptiveConfig`, such as `has_decoder` and `step_text`.
     """
 
-    def make_row(rows: ChainRows, model: AdaptiveModel, problem: Question, _):
-        return adaptive_row(rows, problem, schedule, model.config, **teacher(training))
+    def make_row(rows: ChainRows, model: AdaptiveModel, problem: Question, rng):
+        return adaptive_row(
+            rows, problem, schedule, model.config, rng, **teacher(training)
+        )
 
     collator = SimCotCollator if config.get("has_decoder") else CodiCollator
     trained = distilled(
@@ -49,7 +51,7 @@ def adaptive(
     return AdaptiveSolver(trained.model, trained.rows, schedule.n_max)
 
 
-# The source's two schedules and one of ours, with SIM-CoT's decoder, which gives every
+# The source's two schedules and two of ours, with SIM-CoT's decoder, which gives every
 # latent a target: CODI alone teaches the bases of this workbook nothing.
 _READ = {"has_decoder": True, "step_text": "result"}
 ADAPTIVE: dict[str, Callable[[Training], AdaptiveSolver]] = {
@@ -59,4 +61,5 @@ ADAPTIVE: dict[str, Callable[[Training], AdaptiveSolver]] = {
         adaptive, schedule=StopSchedule.latent_6_by_1(b=6), **_READ
     ),
     "one latent a step": partial(adaptive, schedule=StopSchedule.by_step(), **_READ),
+    "latents to spare": partial(adaptive, schedule=StopSchedule.to_spare(), **_READ),
 }

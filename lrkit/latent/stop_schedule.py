@@ -11,6 +11,7 @@ it has to see how much there is to do.
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass
 
 from lrkit.data.problems import Question
@@ -29,6 +30,10 @@ class StopSchedule:
         b: latents beside those.
         n_min: fewest.
         n_max: most; where a thought is ended in any case.
+        drawn: the number is drawn for each row, all alike from that of the equation to
+            `n_max` (ours). What no row was trained with is not understood by a model
+            that knows positions by heart: reinforcement learning can choose a shorter
+            thought only where shorter ones can be read.
 
     Raises:
         ValueError: for limits below 0 or in the wrong order.
@@ -38,6 +43,7 @@ class StopSchedule:
     b: int
     n_min: int
     n_max: int
+    drawn: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.n_min <= self.n_max:
@@ -66,9 +72,21 @@ class StopSchedule:
         """As many latents for each step, and no others (ours)."""
         return cls(c=per_step, b=0, n_min=0, n_max=n_max)
 
-    def n_latents(self, n_steps: int) -> int:
-        """Latents of a problem of so many steps."""
-        return min(self.n_max, max(self.n_min, self.c * n_steps + self.b))
+    @classmethod
+    def to_spare(cls, n_max: int = 6) -> StopSchedule:
+        """A latent for each step, and any number of further ones up to `n_max` (ours):
+        the head cannot know when to stop, and a shorter thought is as good."""
+        return cls(c=1, b=0, n_min=0, n_max=n_max, drawn=True)
+
+    def n_latents(self, n_steps: int, rng: random.Random | None = None) -> int:
+        """Latents of a problem of so many steps.
+
+        Args:
+            n_steps: k.
+            rng: source of randomness, for a schedule that draws.
+        """
+        least = min(self.n_max, max(self.n_min, self.c * n_steps + self.b))
+        return rng.randint(least, self.n_max) if self.drawn else least
 
 
 def adaptive_row(
@@ -76,6 +94,7 @@ def adaptive_row(
     problem: Question,
     schedule: StopSchedule,
     config: AdaptiveConfig,
+    rng: random.Random | None = None,
     **teacher,
 ) -> CodiRow:
     """A problem with as many latents as the schedule says.
@@ -85,9 +104,10 @@ def adaptive_row(
         problem: with steps.
         schedule: says how many latents.
         config: of the model; with a step decoder the row is one of SIM-CoT.
+        rng: source of randomness, for a schedule that draws.
         teacher: what it reads, see `lrkit.latent.codi.codi_row`.
     """
-    n = schedule.n_latents(problem.n_steps)
+    n = schedule.n_latents(problem.n_steps, rng)
     if config.has_decoder:
         return sim_cot_row(rows, problem, n, config, **teacher)
     return codi_row(rows, problem, n, **teacher)

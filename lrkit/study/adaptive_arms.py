@@ -62,12 +62,13 @@ class AdaptiveArm:
     rl: AdaptiveRLSettings | None = None
 
 
-STARTS = ("Latent-6", "Latent-6-by-1", "one latent a step")
+STARTS = ("Latent-6", "Latent-6-by-1", "latents to spare", "one latent a step")
+SWEPT = "latents to spare + RL"
 ARMS: dict[str, AdaptiveArm] = (
     {name: AdaptiveArm(name) for name in STARTS}
-    | {f"{name} + RL": AdaptiveArm(name, RL) for name in STARTS[:2]}
+    | {f"{name} + RL": AdaptiveArm(name, RL) for name in STARTS[:3]}
     | {
-        f"Latent-6 + RL, {said}": AdaptiveArm("Latent-6", replace(RL, **changes))
+        f"{SWEPT}, {said}": AdaptiveArm("latents to spare", replace(RL, **changes))
         for said, changes in {
             "lambda_penalty 1e-3": {"lambda_penalty": 1e-3},
             "lambda_penalty 1e-2": {"lambda_penalty": 1e-2},
