@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from lrkit.latent.superposition import check, mixture_of_states
+
 
 class Scaled(nn.Module):
     """Vectors times a constant."""
@@ -86,26 +88,28 @@ class Superposition(nn.Module):
     """The model's own mixture of its embeddings (a *soft embedding*).
 
     A hidden state becomes the probabilities of the k likeliest tokens, and these the
-    weighted sum of their embeddings: sum_v softmax(head(h) / T)_v e_v. The table is
-    detached, as in Latent-SFT (arXiv 2510.15522); the weights carry the gradient.
+    weighted sum of their embeddings: see `lrkit.latent.superposition`.
 
     Args:
         width: of the hidden states.
         k: how many tokens count; 0: the whole vocabulary.
         temperature: T.
         scale: what the mixture is multiplied by.
+        excluded: id of a token that is never mixed in; None: there is none.
     """
 
     def __init__(
-        self, width: int, k: int = 10, temperature: float = 1.0, scale: float = 1.0
+        self,
+        width: int,
+        k: int = 10,
+        temperature: float = 1.0,
+        scale: float = 1.0,
+        excluded: int | None = None,
     ):
         super().__init__()
-        if k < 0 or temperature <= 0:
-            raise ValueError(
-                f"k must be 0 or more and the temperature above 0, not {k} and "
-                f"{temperature}."
-            )
+        check(k, temperature)
         self.k, self.temperature, self.scale = k, temperature, scale
+        self.excluded = excluded
         self._base: tuple[nn.Module, ...] = ()  # a tuple: its weights are not the map's
 
     def bind(self, base: nn.Module) -> None:
@@ -115,12 +119,12 @@ class Superposition(nn.Module):
     def forward(self, vectors: torch.Tensor) -> torch.Tensor:
         """[..., width], behind the last norm, to [..., width]."""
         (base,) = self._base
-        logits = base.get_output_embeddings()(vectors).float() / self.temperature
-        k = min(self.k or logits.shape[-1], logits.shape[-1])
-        top, ids = logits.topk(k, dim=-1)
-        rows = base.get_input_embeddings()(ids).detach().float()
-        mixed = torch.einsum("...k,...kw->...w", top.softmax(-1), rows)
-        return (self.scale * mixed).to(vectors.dtype)
+        mixed = mixture_of_states(
+            vectors, base.get_output_embeddings(), self.k, self.temperature,
+            self.excluded,
+        )  # fmt: skip
+        vector = self.scale * mixed.embed(base.get_input_embeddings())
+        return vector.to(vectors.dtype)
 
 
 MAPS: dict[str, Callable[..., nn.Module]] = {

@@ -53,6 +53,7 @@ MODULES = (
     "lrkit.latent.sim_cot_rows",
     "lrkit.latent.slot_config",
     "lrkit.latent.slots",
+    "lrkit.latent.superposition",
     "lrkit.latent.training",
 )
 # And what those of adaptive length depend on beside it.
