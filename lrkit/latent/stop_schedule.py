@@ -31,9 +31,8 @@ class StopSchedule:
         n_min: fewest.
         n_max: most; where a thought is ended in any case.
         drawn: the number is drawn for each row, all alike from that of the equation to
-            `n_max` (ours). What no row was trained with is not understood by a model
-            that knows positions by heart: reinforcement learning can choose a shorter
-            thought only where shorter ones can be read.
+            `n_max` (ours): reinforcement learning can choose a shorter thought
+            only where a shorter one is sometimes right.
 
     Raises:
         ValueError: for limits below 0 or in the wrong order.
