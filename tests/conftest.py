@@ -113,3 +113,14 @@ def tiny_gpt2(gpt2, tmp_path_factory):
     )
     folder = tmp_path_factory.mktemp("tiny-gpt2")
     return save_base(GPT2LMHeadModel(config), gpt2, folder)
+
+
+@pytest.fixture
+def tiny_base(chatml, tmp_path, monkeypatch):
+    """A folder with a random base and its tokenizer; runs are kept beside it."""
+    from latent_models import tiny_llama
+
+    tiny_llama(len(chatml)).save_pretrained(tmp_path / "base")
+    chatml.save_pretrained(tmp_path / "base")
+    monkeypatch.setattr("lrkit.cache.build_dir", lambda: tmp_path / "build")
+    return str(tmp_path / "base")

@@ -5,11 +5,9 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
-from latent_models import tiny_llama
 
 from lrkit.data.problem_sets import evaluation_problems
 from lrkit.divergence import GuardSettings
-from lrkit.latent import trained as trained_module
 from lrkit.latent.adaptive_reward import AdaptiveRLSettings
 from lrkit.latent.grpo import GRPOSettings
 from lrkit.paths import results_dir
@@ -66,26 +64,14 @@ def test_arms_of_a_sweep_differ_in_what_they_name_alone():
 
 @pytest.mark.parametrize("arm", ["Latent-6-by-1", "Latent-6 + RL"])
 def test_a_run_leaves_its_row_its_lengths_and_its_controls(
-    arm, chatml, tmp_path, monkeypatch
+    arm, tiny_base, tmp_path, monkeypatch
 ):
-    tiny_llama(len(chatml)).save_pretrained(tmp_path / "base")
-    chatml.save_pretrained(tmp_path / "base")
-
-    def folder(name, key):
-        path = tmp_path / f"{name}-{key}"
-        path.mkdir(exist_ok=True)
-        return path
-
-    for module in (trained_module, arms):
-        monkeypatch.setattr(module, "run_folder", folder)
     run = GRPOSettings(4, 2, 2, 1e-3, max_completion=40, save_steps=2)
     rl = AdaptiveRLSettings(run, n_max=6, guard=GuardSettings(metric_every=2))
     if arms.ARMS[arm].rl is not None:
         changed = replace(arms.ARMS[arm], rl=rl)
         monkeypatch.setitem(arms.ARMS, arm, changed)
-    profile = load_profile(
-        "smoke", "latent", base=str(tmp_path / "base"), eval_rows=2, steps=4
-    )
+    profile = load_profile("smoke", "latent", base=tiny_base, eval_rows=2, steps=4)
     row = arms.run_one(profile, arm, 0, tmp_path / "out")
     assert row["rl_steps"] == (4 if arm.endswith("RL") else 0)
     assert 0 <= row["accuracy_test"] <= 1 and 0 <= row["latents_test"] <= 10

@@ -4,10 +4,8 @@ import json
 
 import pandas as pd
 import pytest
-from latent_models import tiny_llama
 
 from lrkit.data.problem_sets import evaluation_problems
-from lrkit.latent import trained as trained_module
 from lrkit.latent.methods import METHODS
 from lrkit.paths import results_dir
 from lrkit.profiles import load_profile
@@ -54,19 +52,10 @@ def test_arms_are_methods_and_accuracies_are_those_of_the_answers(record):
 
 @pytest.mark.parametrize("arm", ["No-CoT", "pause", "COCONUT"])
 def test_a_run_leaves_its_row_its_answers_and_where_thought_stands(
-    arm, chatml, tmp_path, monkeypatch
+    arm, tiny_base, tmp_path, monkeypatch
 ):
-    tiny_llama(len(chatml)).save_pretrained(tmp_path / "base")
-    chatml.save_pretrained(tmp_path / "base")
-
-    def folder(name, key):
-        path = tmp_path / f"{name}-{key}"
-        path.mkdir(exist_ok=True)
-        return path
-
-    monkeypatch.setattr(trained_module, "run_folder", folder)
     monkeypatch.setattr(latent_arms, "OTHER_NUMBERS", (1,))
-    base = {"base": str(tmp_path / "base"), "stages": 2, "context": 1200}
+    base = {"base": tiny_base, "stages": 2, "context": 1200, "train_rows": 64}
     monkeypatch.setattr(graph_arms, "CHANGES", graph_arms.CHANGES | base)
     profile = load_profile("smoke", "latent", eval_rows=3, steps=12)
     row = run_one(profile, arm, 0, tmp_path / "out")

@@ -5,10 +5,8 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
-from latent_models import tiny_llama
 
 from lrkit.data.problem_sets import SPLITS, evaluation_problems
-from lrkit.latent import trained as trained_module
 from lrkit.paths import results_dir
 from lrkit.profiles import load_profile
 from lrkit.study import latent_arms
@@ -80,20 +78,11 @@ def test_arms_differ_from_the_profile_in_what_they_name_alone():
 
 @pytest.mark.parametrize("arm", ["No-CoT", "pause", "CODI", "SIM-CoT, results"])
 def test_a_run_leaves_its_row_answers_controls_and_curves(
-    arm, chatml, tmp_path, monkeypatch
+    arm, tiny_base, tmp_path, monkeypatch
 ):
-    tiny_llama(len(chatml)).save_pretrained(tmp_path / "base")
-    chatml.save_pretrained(tmp_path / "base")
-
-    def folder(name, key):
-        path = tmp_path / f"{name}-{key}"
-        path.mkdir(exist_ok=True)
-        return path
-
-    monkeypatch.setattr(trained_module, "run_folder", folder)
     monkeypatch.setattr(latent_arms, "OTHER_NUMBERS", (1, 3))
     profile = load_profile(
-        "smoke", "latent", base=str(tmp_path / "base"), eval_rows=4, steps=12,
+        "smoke", "latent", base=tiny_base, eval_rows=4, steps=12,
         n_latents=2, stages=2,
     )  # fmt: skip
     row = run_one(profile, arm, 0, tmp_path / "out")

@@ -5,10 +5,8 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
-from latent_models import tiny_llama
 
 from lrkit.data.problem_sets import evaluation_problems
-from lrkit.latent import trained as trained_module
 from lrkit.latent.grpo import GRPOSettings
 from lrkit.paths import results_dir
 from lrkit.profiles import load_profile
@@ -56,24 +54,12 @@ def test_arms_differ_in_their_length_term_alone():
 
 @pytest.mark.parametrize("arm", ["start", "ThinkPrune"])
 def test_a_run_leaves_its_row_its_answers_and_its_log(
-    arm, chatml, tmp_path, monkeypatch
+    arm, tiny_base, tmp_path, monkeypatch
 ):
-    tiny_llama(len(chatml)).save_pretrained(tmp_path / "base")
-    chatml.save_pretrained(tmp_path / "base")
-
-    def folder(name, key):
-        path = tmp_path / f"{name}-{key}"
-        path.mkdir(exist_ok=True)
-        return path
-
-    for module in (trained_module, arms):
-        monkeypatch.setattr(module, "run_folder", folder)
     run = GRPOSettings(3, 2, 2, 1e-3, max_completion=8, save_steps=0)
     if arms.ARMS[arm] is not None:
         monkeypatch.setitem(arms.ARMS, arm, replace(arms.ARMS[arm], run=run))
-    profile = load_profile(
-        "smoke", "latent", base=str(tmp_path / "base"), eval_rows=3, steps=4
-    )
+    profile = load_profile("smoke", "latent", base=tiny_base, eval_rows=3, steps=4)
     row = arms.run_one(profile, arm, 0, tmp_path / "out")
     assert row["steps"] == (0 if arm == "start" else 3) and len(row["key"]) == 12
     assert row["tokens_test"] > 0 and 0 <= row["accuracy_test"] <= 1
