@@ -258,6 +258,25 @@ def test_the_model_ends_with_the_weights_that_answered_best(
     assert not torch.equal(seen[3]["rows.weight"], seen[2]["rows.weight"])
 
 
+@pytest.mark.parametrize(
+    ("tolerance", "kept"),
+    [
+        (0.0, (1.0, 4.0)),  # the source: accuracy, and then latents
+        (0.01, (0.99, 2.0)),  # 2.9 latents were enough, and 2.0 are better
+        (0.02, (0.98, 1.0)),  # its turn comes before 1.0, and its accuracy is enough
+        (1.0, (0.2, 0.0)),
+    ],
+)
+def test_fewer_latents_win_among_what_is_accurate_enough(tolerance, kept):
+    seen = [(0.98, 5.0), (0.99, 2.9), (1.0, 4.0), (0.98, 1.0), (0.99, 2.0), (0.2, 0.0)]
+    rows = [{"accuracy": a, "latents": n} for a, n in seen]
+    best = rows[0]
+    for k, row in enumerate(rows[1:], 1):
+        if adaptive_rl.better(tolerance, row, best, rows[:k]):
+            best = row
+    assert (best["accuracy"], best["latents"]) == kept
+
+
 def test_a_run_whose_answers_collapse_is_taken_back(
     chatml, always_right, monkeypatch, tmp_path
 ):

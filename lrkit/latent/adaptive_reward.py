@@ -46,6 +46,8 @@ class AdaptiveRLSettings:
         lambda_reward: of length, for the others.
         p_cutoff: share of right members from which the penalty takes the place of the
             reward.
+        tolerance: share of right answers to validation that fewer latents may cost, see
+            `lrkit.latent.adaptive_rl.better`; the source's is 0.
         guard: when the run is taken back; `metric_every` is how often validation is
             answered.
     """
@@ -57,6 +59,7 @@ class AdaptiveRLSettings:
     lambda_penalty: float = 1e-4
     lambda_reward: float = 0.1
     p_cutoff: float = 1.0
+    tolerance: float = 0.0
     guard: GuardSettings = field(default_factory=GuardSettings)
 
     def actions(self, rows: ChainRows) -> Actions:

@@ -4,7 +4,7 @@
 2511.21581), section 3.3. What is drawn and scored is in `adaptive_actions`, what is
 paid in `adaptive_reward`. Every so often the greedy answers to a validation set are
 counted: the run is taken back where they collapse (`lrkit.guard`), and ends with the
-weights that answered best.
+weights that were best, see `better`.
 
 The trainer is TRL's. Two of its methods are replaced: the one that samples, and the one
 that scores samples for the update, which would run the base's own forward over the ids
@@ -17,6 +17,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from transformers import PreTrainedModel
@@ -27,7 +28,7 @@ from lrkit.latent.adaptive import AdaptiveModel
 from lrkit.latent.adaptive_actions import Actions, draw, score
 from lrkit.latent.adaptive_reward import AdaptiveReward, AdaptiveRLSettings, answered
 from lrkit.latent.adaptive_solver import AdaptiveSolver
-from lrkit.latent.best_weights import BestWeights
+from lrkit.latent.best_weights import BestWeights, Row
 from lrkit.latent.chain_rows import ChainRows
 from lrkit.latent.grpo import ChainTrainer, grpo_trainer
 from lrkit.latent.layout import SlotRow, collate
@@ -99,6 +100,25 @@ def held_out(
     )
 
 
+def better(tolerance: float, row: Row, kept: Row, before: Sequence[Row]) -> bool:
+    """Whether the weights of a row are to be kept in place of others.
+
+    The source keeps the most accurate ones. Where nearly every answer is right from the
+    start, a single one that is lost then undoes all shortening: so what is accurate
+    enough competes in latents, and accuracy decides between equals.
+
+    Args:
+        tolerance: share of right answers below the best time that is accurate enough.
+        row: "accuracy" and mean number of "latents" now.
+        kept: those of the weights that are kept.
+        before: all rows up to now.
+    """
+    enough = max(r["accuracy"] for r in (row, kept, *before)) - tolerance
+    if min(row["accuracy"], kept["accuracy"]) < enough - 1e-9:
+        return row["accuracy"] > kept["accuracy"]
+    return (-row["latents"], row["accuracy"]) > (-kept["latents"], kept["accuracy"])
+
+
 @dataclass(frozen=True)
 class AdaptiveRun:
     """What a run was like.
@@ -128,8 +148,8 @@ def adapt(
 
     Args:
         model: trained in place, all parameters that require gradient, in float32; ends
-            with the weights that answered validation best, and among those that did
-            with the ones that took the fewest latents.
+            with weights that were among the most accurate on validation and took the
+            fewest latents there, see `better`.
         rows: how its questions are encoded.
         problems: read in turn, again from the beginning when they end.
         validation: other problems.
@@ -151,7 +171,7 @@ def adapt(
     )  # fmt: skip
     best = BestWeights(
         lambda: answered(solver, validation),
-        lambda row: (row["accuracy"], -row["latents"]),
+        partial(better, settings.tolerance),
         folder,
     )
 

@@ -10,7 +10,6 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from safetensors import safe_open
 from safetensors.torch import save_file
@@ -32,7 +31,8 @@ class BestWeights(TrainerCallback):
 
     Args:
         measure: numbers by name, "accuracy" among them, of the model as it is now.
-        key: of such a row; the greatest is the best.
+        better: whether a row is better than the one that is kept, given all rows
+            before it.
         folder: of the run.
 
     Attributes:
@@ -42,10 +42,10 @@ class BestWeights(TrainerCallback):
     def __init__(
         self,
         measure: Callable[[], Row],
-        key: Callable[[Row], Any],
+        better: Callable[[Row, Row, list[Row]], bool],
         folder: str | Path,
     ):
-        self.measure, self.key, self.folder = measure, key, Path(folder)
+        self.measure, self.better, self.folder = measure, better, Path(folder)
         self.rows: list[Row] = []
         self.step = 0
 
@@ -67,7 +67,7 @@ class BestWeights(TrainerCallback):
         """Measure, keep the weights if they are the best so far; the accuracy."""
         row = {"step": self.step} | self.measure()
         best = self.best()
-        if best is None or self.key(row) > self.key(best):
+        if best is None or self.better(row, best, self.rows):
             trained = {
                 name: weight.detach().cpu().contiguous()
                 for name, weight in model.named_parameters()

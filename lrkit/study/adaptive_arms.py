@@ -32,15 +32,16 @@ from lrkit.study.scoreboard import COSTS, evaluate
 
 FOLDER = "adaptive_arms"
 TABLE = f"{FOLDER}.csv"
-N_MAX, N_VALIDATION = 10, 300
+N_MAX, N_VALIDATION = 10, 500
 RL = AdaptiveRLSettings(
     GRPOSettings(200, 16, 8, 1e-4, max_completion=24, save_steps=25),
     n_max=N_MAX,
-    # A head that has learned a number by heart is sure of it: without heat no sample
-    # would be of another length, and nothing could be compared.
-    decision_temperature=3.0,
+    tolerance=0.01,
     guard=GuardSettings(metric_every=25),
 )
+# A head that has learned a number by heart is sure of it: without heat no sample would
+# be of another length, and nothing could be compared.
+HOT = replace(RL, decision_temperature=3.0)
 LOGGED = ("step", "reward", "accuracy", "latents", "formatted", "mastered")
 CODE = (
     *MODULES, *ADAPTIVE_MODULES, "lrkit.latent.adaptive_actions",
@@ -66,7 +67,8 @@ STARTS = ("Latent-6", "Latent-6-by-1", "latents to spare", "one latent a step")
 SWEPT = "latents to spare + RL"
 ARMS: dict[str, AdaptiveArm] = (
     {name: AdaptiveArm(name) for name in STARTS}
-    | {f"{name} + RL": AdaptiveArm(name, RL) for name in STARTS[:3]}
+    | {f"{name} + RL": AdaptiveArm(name, HOT) for name in STARTS[:2]}
+    | {SWEPT: AdaptiveArm("latents to spare", RL)}
     | {
         f"{SWEPT}, {said}": AdaptiveArm("latents to spare", replace(RL, **changes))
         for said, changes in {
