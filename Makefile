@@ -88,9 +88,10 @@ study: $(READY) ## Record the long runs with several random seeds in results/ (r
 	$(PY) -m lrkit.study.adaptive_arms
 	$(PY) -m lrkit.study.fragility
 
-bench: $(READY) ## Measure the speed of one token, and of latents, against slower ways
+bench: $(READY) ## Measure the speed of one token, of latents, and of stopping early
 	$(PY) -m lrkit.study.bench
 	$(PY) -m lrkit.study.bench.latent
+	$(PY) -m lrkit.study.bench.adaptive
 
 data: $(READY) ## Generate the gold standard again
 	$(PY) -m lrkit.data.build

@@ -1,5 +1,6 @@
 """Laws of the bench of adaptive thinking: what is computed, and in what time."""
 
+import json
 import random
 import time
 
@@ -8,7 +9,7 @@ import torch
 from latent_models import BASES, tiny_llama
 
 from lrkit.latent.adaptive import AdaptiveModel
-from lrkit.study.bench import adaptive_measuring
+from lrkit.study.bench import adaptive, adaptive_measuring
 from lrkit.study.bench.adaptive_measuring import (
     LONGEST,
     NEEDED,
@@ -59,3 +60,34 @@ def test_a_batch_of_mixed_lengths_takes_little_more_than_its_rows_need(monkeypat
     assert record["row_steps"] == sum(LENGTHS)
     assert record["of_least"]["over_needed"] <= WANTED
     assert record["of_least"]["faster"] > 1
+
+
+def test_the_bench_writes_a_record_with_each_spread_of_lengths(monkeypatch, tmp_path):
+    made = {"tiny": lambda: AdaptiveModel.wrap(tiny_llama(90)).eval()}
+    monkeypatch.setattr(adaptive, "CASES", made)
+    out = tmp_path / "bench.json"
+    monkeypatch.setattr("sys.argv", ["bench", "--small", "--out", str(out)])
+    adaptive.main()
+    results = json.loads(out.read_text())
+    (case,) = results["cases"]
+    assert results["torch"] == torch.__version__ and case["case"] == "tiny"
+    assert [row["spread"] for row in case["spreads"]] == list(adaptive.LENGTHS)
+    assert all(row["row_steps"] == row["needed"] for row in case["spreads"])
+    assert case["spreads"][2]["to_the_longest"] == case["spreads"][2]["needed"] == 24
+
+
+def test_a_line_says_whether_the_aim_is_met():
+    row = {
+        "spread": "0 to 10", "wanted": 1.25, "met": False,
+        "over_needed": {"median": 1.5}, "faster": {"median": 2.0},
+    }  # fmt: skip
+    assert adaptive.said({"case": "a", "spreads": [row]}) == [
+        "a, latents 0 to 10: 1.50 times what the rows need, aim 1.25: not met; 2.00 "
+        "times as fast as thinking to the longest"
+    ]
+    assert adaptive.said({"case": "b", "skipped": "no weights"}) == []
+
+
+def test_lengths_are_drawn_from_a_spread_the_same_each_time():
+    found = adaptive.drawn(range(1, 6), 64)
+    assert set(found) == {1, 2, 3, 4, 5} and found == adaptive.drawn(range(1, 6), 64)
