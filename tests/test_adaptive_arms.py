@@ -80,8 +80,11 @@ def test_a_run_leaves_its_row_its_lengths_and_its_controls(
         assert len(pd.read_csv(out / f"{name}-{split}.csv")) == 8
     tried = pd.read_csv(out / f"{name}-controls.csv")
     assert set(tried["control"]) == {
-        "random", "mean", *(f"{n} latents" for n in range(arms.N_MAX + 1)),
+        "head", "random", "mean", *(f"{n} latents" for n in range(arms.N_MAX + 1)),
     }  # fmt: skip
+    lengths = tried.groupby("control")["latent_steps"].apply(sorted)
+    assert set(lengths["random"]) <= set(lengths["head"]), "dealt out again"
+    assert set(lengths["3 latents"]) == {3}
     file = out / f"{name}-rl.json"
     assert file.is_file() == arm.endswith("RL")
     if file.is_file():

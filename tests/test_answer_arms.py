@@ -15,7 +15,7 @@ from lrkit.profiles import load_profile
 from lrkit.study import answer_arms
 from lrkit.study.answer_arms import correctness, recorded
 from lrkit.study.baselines import recorded_heads
-from lrkit.study.recording import append_row, done, record_runs, slug
+from lrkit.study.recording import slug
 
 
 @pytest.fixture(scope="module")
@@ -63,32 +63,6 @@ def test_provenance_is_recorded(record):
         assert set(json.loads(run["versions"])) >= {"torch", "transformers", "trl"}
         assert run["train_seconds"] > 0 and run["peak_rss_mb"] > 0
         assert len(run["key"]) == 12
-
-
-def test_a_recorded_pair_is_skipped_and_rows_are_appended(tmp_path):
-    path = tmp_path / "runs.csv"
-    assert done(path) == set()
-    append_row(path, {"arm": "a", "seed": 0, "x": 1})
-    append_row(path, {"arm": "b", "seed": 2, "x": 3})
-    assert done(path) == {("a", 0), ("b", 2)}
-    assert pd.read_csv(path)["x"].tolist() == [1, 3]
-
-
-def test_what_is_recorded_is_not_run_again(tmp_path, monkeypatch):
-    called = []
-
-    def run_one(profile, arm, seed, out):
-        called.append((profile.name, arm, seed, out))
-        return {"arm": arm, "seed": seed}
-
-    append_row(tmp_path / "t.csv", {"arm": "a", "seed": 1})
-    line = ["x", "--profile", "smoke", "--seeds", "0", "1", "--out", str(tmp_path)]
-    monkeypatch.setattr("sys.argv", line)
-    record_runs("", ["a", "b"], "t.csv", run_one)
-    wanted = [("a", 0), ("b", 0), ("b", 1)]
-    assert called == [("smoke", arm, seed, tmp_path) for arm, seed in wanted]
-    record_runs("", ["a", "b"], "t.csv", run_one)
-    assert len(called) == 3 and len(done(tmp_path / "t.csv")) == 4
 
 
 def test_correctness_has_a_row_per_random_seed_and_a_column_per_question():

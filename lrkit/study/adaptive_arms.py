@@ -27,7 +27,7 @@ from lrkit.latent.grpo import GRPOSettings
 from lrkit.latent.stop_policies import PlannedLengths
 from lrkit.latent.trained import ADAPTIVE_MODULES, MODULES, run_key, trained
 from lrkit.profiles import LatentSettings, Profile
-from lrkit.study.recording import record_runs, slug
+from lrkit.study.recording import record_runs, slug, write_rows
 from lrkit.study.scoreboard import COSTS, evaluate
 
 FOLDER = "adaptive_arms"
@@ -110,23 +110,24 @@ def solver_of(
 
 
 def control_answers(
-    solver: AdaptiveSolver, problems: list[Question], lengths: list[int], seed: int
+    solver: AdaptiveSolver, problems: list[Question], seed: int
 ) -> pd.DataFrame:
-    """Rows of `evaluate` under policies that do not look at the question, column
-    `control`: the head's own lengths dealt out at random, always its mean, and every
-    fixed number of latents."""
+    """Rows of `evaluate`, column `control`: the head as it is, and policies that do not
+    look at the question, namely the head's own lengths dealt out at random, always its
+    mean, and every fixed number of latents."""
+    own = evaluate(solver, problems)
+    lengths = own["latent_steps"].tolist()
     policies = {
         "random": PlannedLengths.like(lengths, seed),
         "mean": PlannedLengths.at_mean(sum(lengths) / len(lengths), seed),
     } | {f"{n} latents": PlannedLengths.fixed(n) for n in range(N_MAX + 1)}
+    blind = [
+        evaluate(replace(solver, policy=policy, n_min=0, n_max=N_MAX), problems)
+        for policy in policies.values()
+    ]
+    named = zip(("head", *policies), (own, *blind), strict=True)
     return pd.concat(
-        [
-            evaluate(
-                replace(solver, policy=policy, n_min=0, n_max=N_MAX), problems
-            ).assign(control=name)
-            for name, policy in policies.items()
-        ],
-        ignore_index=True,
+        [rows.assign(control=name) for name, rows in named], ignore_index=True
     )
 
 
@@ -135,15 +136,9 @@ def run_one(profile: Profile, arm: str, seed: int, out: Path) -> dict:
     settings = replace(profile.latent, eval_rows=4 * profile.latent.eval_rows)
     solver, run, key = solver_of(settings, ARMS[arm], seed)
     folder, name = out / FOLDER, f"{slug(arm)}-{seed}"
-    folder.mkdir(parents=True, exist_ok=True)
 
     def keep(table: pd.DataFrame, columns: list[str], what: str) -> None:
-        table[columns].to_csv(
-            folder / f"{name}{what}.csv",
-            index=False,
-            float_format="%.5g",
-            lineterminator="\n",
-        )
+        write_rows(table[columns], folder / f"{name}{what}.csv")
 
     row = {"arm": arm, "seed": seed, "steps": settings.steps}
     own = ["id", "n_steps", "answer", "correct", *COSTS]
@@ -153,9 +148,9 @@ def run_one(profile: Profile, arm: str, seed: int, out: Path) -> dict:
         row[f"accuracy_{split}"] = round(float(answered["correct"].mean()), 4)
         row[f"latents_{split}"] = round(float(answered["latent_steps"].mean()), 3)
     validation = evaluation_problems(settings, "validation")[:N_VALIDATION]
-    lengths = evaluate(solver, validation)["latent_steps"].tolist()
-    tried = control_answers(solver, validation, lengths, seed)
-    keep(tried, ["id", "control", "n_steps", "answer", "correct"], "-controls")
+    tried = control_answers(solver, validation, seed)
+    shown = ["id", "control", "n_steps", "answer", "correct", "latent_steps"]
+    keep(tried, shown, "-controls")
     if run is not None:
         log = [{k: r[k] for k in LOGGED} for r in run.log if "latents" in r]
         said = {"log": log, "validation": run.validation, "best": run.best}

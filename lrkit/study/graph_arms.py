@@ -18,7 +18,7 @@ from lrkit.latent.trained import trained
 from lrkit.profiles import LatentSettings, Profile
 from lrkit.study.breadth import node_masses
 from lrkit.study.latent_arms import run_arm
-from lrkit.study.recording import record_runs, slug
+from lrkit.study.recording import record_runs, slug, write_rows
 
 FOLDER = "graph_arms"
 TABLE = f"{FOLDER}.csv"
@@ -51,12 +51,7 @@ def run_one(profile: Profile, arm: str, seed: int, out: Path) -> dict:
         solver = solver_of(profile, arm, seed)
         some = evaluation_problems(settings, "validation")[:LOOKED_AT]
         masses = node_masses(solver, some, range(1, solver.n_latents + 1))
-        masses.to_csv(
-            out / FOLDER / f"{name}-nodes.csv",
-            index=False,
-            float_format="%.4g",
-            lineterminator="\n",
-        )
+        write_rows(masses, out / FOLDER / f"{name}-nodes.csv")
     return row
 
 

@@ -10,7 +10,6 @@ killed run goes on from its last checkpoint.
 from __future__ import annotations
 
 import json
-import platform
 import resource
 import time
 from collections.abc import Sequence
@@ -19,8 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
-import transformers
 
 from lrkit.data.problem_sets import evaluation_problems, splits_of
 from lrkit.latent.solvers import SlotSolver
@@ -28,7 +25,7 @@ from lrkit.latent.trained import run_key, trained
 from lrkit.paths import results_dir
 from lrkit.profiles import LatentSettings, Profile
 from lrkit.study.latent_controls import controls, diversity, readings
-from lrkit.study.recording import record_runs, slug
+from lrkit.study.recording import record_runs, slug, write_rows
 from lrkit.study.scoreboard import COSTS, evaluate
 
 FOLDER = "latent_arms"
@@ -149,7 +146,7 @@ def run_arm(
         name: what their file names begin with.
 
     Returns:
-        What a row of a table says of the run: accuracies by split, and provenance.
+        What a row of a table says of the run: accuracies by split, times, its key.
     """
     start = time.time()
     solver, logs = trained(settings, method, seed)
@@ -158,12 +155,7 @@ def run_arm(
     folder.mkdir(parents=True, exist_ok=True)
 
     def keep(table: pd.DataFrame, what: str) -> None:
-        table.to_csv(
-            folder / f"{name}{what}.csv",
-            index=False,
-            float_format="%.5g",
-            lineterminator="\n",
-        )
+        write_rows(table, folder / f"{name}{what}.csv")
 
     scored = answers(solver, settings)
     keep(scored[["id", "split", "n_steps", "answer", "correct", *COSTS]], "")
@@ -188,10 +180,6 @@ def run_arm(
         "train_seconds": round(train_seconds, 1),
         "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         "key": run_key(settings, method, seed),
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, CPU",
-        "versions": json.dumps(
-            {"torch": torch.__version__, "transformers": transformers.__version__}
-        ),
     }
 
 

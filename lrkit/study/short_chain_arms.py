@@ -20,7 +20,7 @@ from lrkit.latent.short_chains import ShortChainSettings, shorten
 from lrkit.latent.trained import MODULES, run_key, trained
 from lrkit.profiles import LatentSettings, Profile
 from lrkit.study.latent_arms import answers
-from lrkit.study.recording import record_runs, slug
+from lrkit.study.recording import record_runs, slug, write_rows
 from lrkit.study.scoreboard import COSTS
 
 FOLDER = "short_chain_arms"
@@ -71,10 +71,8 @@ def run_one(profile: Profile, arm: str, seed: int, out: Path) -> dict:
         _, log = shorten(solver.model.base, solver.rows, problems, term, folder, seed)
     scored = answers(solver, settings, SPLITS)
     folder, name = out / FOLDER, f"{slug(arm)}-{seed}"
-    folder.mkdir(parents=True, exist_ok=True)
-    scored[["id", "split", "n_steps", "answer", "correct", *COSTS]].to_csv(
-        folder / f"{name}.csv", index=False, float_format="%.5g", lineterminator="\n"
-    )
+    shown = scored[["id", "split", "n_steps", "answer", "correct", *COSTS]]
+    write_rows(shown, folder / f"{name}.csv")
     (folder / f"{name}-log.json").write_text(json.dumps(log) + "\n")
     row = {"arm": arm, "seed": seed, "steps": 0 if term is None else term.run.steps}
     for split, part in scored.groupby("split", sort=False):
