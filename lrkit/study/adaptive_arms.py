@@ -74,6 +74,7 @@ ARMS: dict[str, AdaptiveArm] = (
         for said, changes in {
             "lambda_penalty 1e-3": {"lambda_penalty": 1e-3},
             "lambda_penalty 1e-2": {"lambda_penalty": 1e-2},
+            "no length reward": {"lambda_reward": 0.0},
             "no length term": {"lambda_penalty": 0.0, "lambda_reward": 0.0},
             "p_cutoff 0.75": {"p_cutoff": 0.75},
         }.items()

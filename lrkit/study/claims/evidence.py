@@ -1,0 +1,223 @@
+"""Evidence for claims, read from the recorded runs; None where a run is missing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import cache, partial, wraps
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from lrkit.data import conversations
+from lrkit.paths import results_dir
+from lrkit.study import (
+    adaptive_tables,
+    answer_arms,
+    fragility,
+    graph_arms,
+    latent_arms,
+)
+from lrkit.study.breadth import breadth
+from lrkit.study.claims.claim import Evidence
+from lrkit.study.scoreboard import matrix
+from lrkit.study.stats import Estimate, mean_estimate, paired_difference
+
+Reader = Callable[[], Evidence | None]
+
+
+def lazily(read: Callable[..., Evidence | None]) -> Callable[..., Reader]:
+    """A function of arguments into one that waits until the evidence is asked for."""
+
+    @wraps(read)
+    def later(*args, **kwargs) -> Reader:
+        return partial(read, *args, **kwargs)
+
+    return later
+
+
+@cache
+def _answers(folder: str, split: str, stamp: float) -> dict[str, pd.DataFrame]:
+    _, rows = latent_arms.recorded(folder=folder)
+    return dict(list(rows[rows["split"] == split].groupby("arm")))
+
+
+def answers(folder: str, split: str = "test") -> dict[str, pd.DataFrame]:
+    """Arm -> recorded answers of a study of the latent half; empty without a table."""
+    file = results_dir() / f"{folder}.csv"
+    return _answers(folder, split, file.stat().st_mtime) if file.is_file() else {}
+
+
+def _difference(a: np.ndarray, b: np.ndarray, clusters=None) -> Evidence:
+    return Evidence(paired_difference(a, b, clusters), min(len(a), len(b)))
+
+
+@lazily
+def accuracy(
+    a: str, b: str, split: str = "test", folder: str = latent_arms.FOLDER
+) -> Evidence | None:
+    """Accuracy of arm `a` minus that of `b`, paired over questions."""
+    arms = answers(folder, split)
+    if a not in arms or b not in arms:
+        return None
+    return _difference(matrix(arms[a]), matrix(arms[b]))
+
+
+@lazily
+def frontier(a: str, b: str) -> Evidence | None:
+    """Probability on the frontier of the search, arm `a` minus `b`, on graphs."""
+    if not (results_dir() / graph_arms.TABLE).is_file():
+        return None
+    _, nodes = latent_arms.recorded("nodes", graph_arms.FOLDER)
+    shares = {}
+    for (arm, _), part in nodes.groupby(["arm", "seed"]):
+        found = breadth(part).groupby("id")["frontier"].mean()
+        shares.setdefault(arm, []).append(found.to_numpy())
+    if a not in shares or b not in shares:
+        return None
+    return _difference(np.stack(shares[a]), np.stack(shares[b]))
+
+
+# --- short runs of CODI ---------------------------------------------------------------
+@lazily
+def short_runs(column: str, a: str, b: str = "") -> Evidence | None:
+    """Mean of a column of `fragility.csv` over random seeds: of arm `a`, less `b`.
+
+    Args:
+        column: "diverged" (0 or 1), or one of the table.
+        a: an arm.
+        b: its control, paired by random seed; "" none.
+    """
+    file = results_dir() / fragility.TABLE
+    if not file.is_file():
+        return None
+    runs = pd.read_csv(file)
+    runs["diverged"] = runs["diverged_at"].notna().astype(float)
+    by_seed = runs.pivot(index="seed", columns="arm", values=column)
+    if not {a, b or a} <= set(by_seed):
+        return None
+    by_seed = by_seed[[a, b or a]].dropna()
+    first, second = by_seed.to_numpy().T[0], by_seed.to_numpy().T[-1]
+    other = second if b else np.zeros_like(first)
+    return Evidence(paired_difference(first, other), len(first))
+
+
+# --- adaptive length ------------------------------------------------------------------
+@lazily
+def adaptive_accuracy(a: str, b: str) -> Evidence | None:
+    """Accuracy on test of arm `a` minus that of `b`, of those with adaptive length."""
+    arms = adaptive_tables.recorded("test")
+    if a not in arms or b not in arms:
+        return None
+    return _difference(matrix(arms[a]), matrix(arms[b]))
+
+
+@lazily
+def adaptive_tokens(a: str, b: str) -> Evidence | None:
+    """Reasoning tokens of arm `a` over those of `b`, less 1: a share."""
+    arms = adaptive_tables.recorded("test")
+    if a not in arms or b not in arms:
+        return None
+    tokens = [matrix(arms[x], "latent_steps") + adaptive_tables.AROUND for x in (a, b)]
+    found = paired_difference(*tokens)
+    base = tokens[1].mean()
+    share = Estimate(found.value / base, found.low / base, found.high / base, found.n)
+    return Evidence(share, min(map(len, tokens)))
+
+
+@lazily
+def adaptive_longest(a: str, b: str) -> Evidence | None:
+    """The longest thought of arm `a` less that of `b`, in latents: a bare count."""
+    arms = adaptive_tables.recorded("test")
+    if a not in arms or b not in arms:
+        return None
+    longest = [int(arms[x]["latent_steps"].max()) for x in (a, b)]
+    value = float(longest[0] - longest[1])
+    runs = min(arms[x]["seed"].nunique() for x in (a, b))
+    return Evidence(Estimate(value, value, value, arms[a]["id"].nunique()), runs)
+
+
+@lazily
+def adaptive_trend(
+    arm: str, measure: Callable[[pd.DataFrame], Estimate]
+) -> Evidence | None:
+    """A measure of `lrkit.study.adaptive_tables` on the answers of an arm."""
+    arms = adaptive_tables.recorded("test")
+    if arm not in arms:
+        return None
+    found = measure(arms[arm])
+    return (
+        None if np.isnan(found.value) else Evidence(found, arms[arm]["seed"].nunique())
+    )
+
+
+@lazily
+def adaptive_control(arm: str, control: str) -> Evidence | None:
+    """Accuracy on validation with the head, minus that under a control."""
+    arms = adaptive_tables.recorded("controls")
+    if arm not in arms:
+        return None
+    part = dict(list(arms[arm].groupby("control")))
+    return _difference(matrix(part["head"]), matrix(part[control]))
+
+
+# --- the answer half ------------------------------------------------------------------
+@cache
+def _predictions(folder: Path) -> pd.DataFrame:
+    return answer_arms.recorded()[1]
+
+
+def _pairs() -> list[str]:
+    rows = conversations.gold_standard("test")
+    return rows.sort_values("id")["pair"].tolist()
+
+
+@lazily
+def labels(a: str, b: str) -> Evidence | None:
+    """Accuracy on test of arm `a` minus `b`, rows of a pair resampled together."""
+    found = _predictions(results_dir())
+    right = [answer_arms.correctness(found, arm, "test") for arm in (a, b)]
+    return _difference(*right, _pairs())
+
+
+@lazily
+def probed(a: str, b: str) -> Evidence | None:
+    """How often the kind of evidence is read at the answer: arm `a` minus `b`."""
+    found = _predictions(results_dir())
+    found = found[(found["set"] == "test")].dropna(subset=["probe"])
+    hits = [
+        found[found["arm"] == arm].pivot(index="seed", columns="id", values="probe")
+        for arm in (a, b)
+    ]
+    return _difference(*(table.to_numpy(float) for table in hits), _pairs())
+
+
+@lazily
+def surer_is_righter(arm: str) -> Evidence | None:
+    """Accuracy of the surer half of the answers on test, minus that of the other."""
+    found = _predictions(results_dir())
+    part = found[(found["arm"] == arm) & (found["set"] == "test")]
+    sure = np.maximum(part["p_yes"], 1 - part["p_yes"])
+    place = sure.groupby(part["seed"]).rank(method="first", pct=True)
+    right = ((part["p_yes"] > 0.5) == (part["label"] == "yes")).astype(float)
+    # Twice the right ones with a sign: its mean is the difference of the halves.
+    signed = part.assign(x=2 * right * np.where(place > 0.5, 1, -1))
+    table = signed.pivot(index="seed", columns="id", values="x").to_numpy(float)
+    return Evidence(mean_estimate(table, _pairs()), len(table))
+
+
+@lazily
+def one_token_over_chain(tokens: int, batch: str) -> Evidence | None:
+    """How many times as many rows a second one token answers as a chain does, on the
+    largest model of the bench; the interval goes from the least to the most of its
+    repeats."""
+    file = results_dir() / "bench_one_token.json"
+    if not file.is_file():
+        return None
+    cases = [c for c in json.loads(file.read_text())["cases"] if "skipped" not in c]
+    for row in cases[-1]["by_chain_length"]:
+        if (row["tokens"], row["batch"]) == (tokens, batch):
+            spread = Estimate(row["median"], row["min"], row["max"], 1)
+            return Evidence(spread, 1)
+    return None

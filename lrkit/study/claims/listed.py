@@ -1,0 +1,7 @@
+"""All claims, in the order of the sources and of the workbook."""
+
+from __future__ import annotations
+
+from lrkit.study.claims import answer, codi, stopping
+
+CLAIMS = (*answer.CLAIMS, *codi.CLAIMS, *codi.RELATIVES, *stopping.CLAIMS)
