@@ -15,6 +15,7 @@ from scipy import stats
 from lrkit.resampling import group_codes
 
 N_BOOT = 4000
+CHUNK = 500  # draws at a time
 
 
 @dataclass(frozen=True)
@@ -84,18 +85,24 @@ def paired_difference(
     sums_a = np.stack([np.bincount(codes, row) for row in a])  # [seeds, clusters]
     sums_b = np.stack([np.bincount(codes, row) for row in b])
     sizes = np.bincount(codes)
-    draws = np.empty(n_boot)
-    for k in range(n_boot):
-        pick = rng.integers(0, len(sizes), len(sizes))
-        rows_a = rng.integers(0, len(a), len(a))
-        rows_b = rng.integers(0, len(b), len(b))
-        total = sizes[pick].sum()
-        draws[k] = (
-            sums_a[np.ix_(rows_a, pick)].sum(1).mean()
-            - sums_b[np.ix_(rows_b, pick)].sum(1).mean()
-        ) / total
-    low, high = np.quantile(draws, [0.025, 0.975])
+    draws = []
+    for start in range(0, n_boot, CHUNK):
+        counts = _resampled(rng, min(CHUNK, n_boot - start), len(sizes))
+        means = [
+            np.take_along_axis(
+                counts @ sums.T, rng.integers(0, len(sums), (len(counts), len(sums))), 1
+            ).mean(1)
+            for sums in (sums_a, sums_b)
+        ]
+        draws.append((means[0] - means[1]) / (counts @ sizes))
+    low, high = np.quantile(np.concatenate(draws), [0.025, 0.975])
     return Estimate(float(a.mean() - b.mean()), float(low), float(high), a.shape[1])
+
+
+def _resampled(rng: np.random.Generator, n_draws: int, n: int) -> np.ndarray:
+    """How often each of n was drawn in n draws with replacement, [draws, n]."""
+    picked = rng.integers(0, n, (n_draws, n)) + n * np.arange(n_draws)[:, None]
+    return np.bincount(picked.ravel(), minlength=n_draws * n).reshape(n_draws, n)
 
 
 def mean_estimate(
