@@ -8,6 +8,10 @@ from latent_models import problem, tiny_llama
 
 from lrkit.latent import trained as module
 from lrkit.latent.codi import CodiModel
+from lrkit.latent.families import FAMILIES, Family, family_of, modules_of, register
+from lrkit.latent.slot_config import SlotConfig
+from lrkit.latent.slots import SlotModel
+from lrkit.latent.solvers import SlotSolver
 from lrkit.latent.trained import method_settings, run_key, trained
 from lrkit.profiles import load_profile
 
@@ -39,7 +43,7 @@ def test_what_is_found_again_answers_as_what_was_trained(method, settings, monke
     first, logs = trained(settings, method, 0, GIVEN)
     expected = [s.text for s in first.solve([p.question for p in GIVEN])]
     # A second training would fail.
-    monkeypatch.setitem(module.ALL_METHODS, method, None)
+    monkeypatch.setitem(family_of(method).methods, method, None)
     again, found = trained(settings, method, 0, GIVEN)
     assert [s.text for s in again.solve([p.question for p in GIVEN])] == expected
     ours, theirs = first.model.state_dict(), again.model.state_dict()
@@ -47,7 +51,7 @@ def test_what_is_found_again_answers_as_what_was_trained(method, settings, monke
     distilled = method in ("CODI", "SIM-CoT", "Latent-6")
     assert isinstance(again.model, CodiModel) == distilled
     assert type(again) is type(first)
-    for name in module.KEPT[type(first)]:
+    for name in family_of(method).kept:
         assert getattr(again, name) == getattr(first, name), name
     assert found == logs and all(log[-1]["train_loss"] > 0 for log in logs.values())
 
@@ -61,7 +65,7 @@ def test_checkpoints_go_when_the_solver_is_saved(settings, tmp_path):
 def test_a_killed_curriculum_goes_on_to_the_same_weights(settings, monkeypatch):
     whole, _ = trained(settings, "COCONUT", 0, GIVEN)
     other = dataclasses.replace(settings, eval_rows=settings.eval_rows + 1)
-    plain, calls = module.ALL_METHODS["COCONUT"], []
+    plain, calls = family_of("COCONUT").methods["COCONUT"], []
 
     class Killed(Exception):
         pass
@@ -79,10 +83,10 @@ def test_a_killed_curriculum_goes_on_to_the_same_weights(settings, monkeypatch):
             patch.setattr(type(training), "train", counted)
             return plain(training)
 
-    monkeypatch.setitem(module.ALL_METHODS, "COCONUT", killed)
+    monkeypatch.setitem(family_of("COCONUT").methods, "COCONUT", killed)
     with pytest.raises(Killed):
         trained(other, "COCONUT", 0, GIVEN)
-    monkeypatch.setitem(module.ALL_METHODS, "COCONUT", plain)
+    monkeypatch.setitem(family_of("COCONUT").methods, "COCONUT", plain)
     resumed, _ = trained(other, "COCONUT", 0, GIVEN)
     expected = whole.model.state_dict()
     assert all(
@@ -124,3 +128,50 @@ def test_what_cannot_be_is_refused():
     settings = load_profile("smoke", "latent").latent
     with pytest.raises(ValueError, match="no method 'CODA': choose one of CoT,"):
         trained(settings, "CODA")
+
+
+# --- a method of one's own ------------------------------------------------------------
+class MineConfig(SlotConfig):
+    """An `__init__` of its own, or transformers makes another one for it."""
+
+    model_type = "mine"
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+
+
+class Mine(SlotModel):
+    """Another kind of model."""
+
+    config_class = MineConfig
+
+
+def plain(training) -> SlotSolver:
+    """Nothing is trained."""
+    model = training.wrapped(Mine)
+    return SlotSolver(model, training.rows(model), 1)
+
+
+@pytest.fixture
+def families():
+    before = list(FAMILIES)
+    yield FAMILIES
+    FAMILIES[:] = before
+
+
+def test_a_registered_method_is_trained_and_found(settings, families):
+    for _ in range(2):  # as when a cell is run twice
+        register(Family({"mine": plain}, ("lrkit.latent.rewards",), (Mine,)))
+    assert len(families) == len({id(f) for f in families}) and families[-1].modules
+    first, _ = trained(settings, "mine", 0, GIVEN)
+    again, _ = trained(settings, "mine", 0, GIVEN)
+    assert type(again.model) is Mine and again.n_latents == 1
+    asked = [p.question for p in GIVEN]
+    assert [s.text for s in again.solve(asked)] == [s.text for s in first.solve(asked)]
+    assert modules_of("mine")[-1] == "lrkit.latent.rewards"
+
+
+def test_a_name_that_is_taken_is_refused(families):
+    with pytest.raises(ValueError, match="CODI: a method of this name is there"):
+        register(Family({"CODI": plain, "mine": plain}))
+    assert "mine" not in families[0].methods and len(families) == len(FAMILIES)

@@ -18,61 +18,15 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from lrkit.cache import fingerprint, run_folder
 from lrkit.data.problem_sets import training_problems
 from lrkit.data.problems import Question
-from lrkit.latent.adaptive import AdaptiveModel
-from lrkit.latent.adaptive_sft import ADAPTIVE
-from lrkit.latent.adaptive_solver import AdaptiveSolver
-from lrkit.latent.chain_rows import ChainRows
-from lrkit.latent.codi import CodiModel
 from lrkit.latent.curriculum import Curriculum
-from lrkit.latent.methods import METHODS, MethodSettings, Training
-from lrkit.latent.sim_cot import SimCotModel
-from lrkit.latent.slots import SlotModel
-from lrkit.latent.solvers import SlotSolver
+from lrkit.latent.families import Family, family_of, modules_of
+from lrkit.latent.methods import MethodSettings, Training
+from lrkit.latent.solvers import BatchSolver
 from lrkit.latent.training import RunSettings
 from lrkit.models import device, load_tokenizer, model_path
 from lrkit.profiles import LatentSettings
 
-# The code that trained weights depend on; what only evaluates them is not among it.
-MODULES = (
-    "lrkit.divergence",
-    "lrkit.guard",
-    "lrkit.data.chains",
-    "lrkit.data.clock",
-    "lrkit.data.dags",
-    "lrkit.data.graphs",
-    "lrkit.data.word_problems",
-    "lrkit.data.problems",
-    "lrkit.latent.chain_rows",
-    "lrkit.latent.codi",
-    "lrkit.latent.curriculum",
-    "lrkit.latent.layout",
-    "lrkit.latent.maps",
-    "lrkit.latent.methods",
-    "lrkit.latent.passes",
-    "lrkit.latent.sim_cot",
-    "lrkit.latent.sim_cot_rows",
-    "lrkit.latent.slot_config",
-    "lrkit.latent.slots",
-    "lrkit.latent.superposition",
-    "lrkit.latent.training",
-)
-# And what those of adaptive length depend on beside it.
-ADAPTIVE_MODULES = (
-    "lrkit.latent.adaptive",
-    "lrkit.latent.adaptive_sft",
-    "lrkit.latent.stop_schedule",
-)
 MODEL, SOLVER = "model", "solver.json"
-ALL_METHODS = METHODS | ADAPTIVE
-KINDS = {
-    kind.config_class.model_type: kind
-    for kind in (SlotModel, CodiModel, SimCotModel, AdaptiveModel)
-}
-# What is kept of a solver beside its model.
-KEPT = {
-    SlotSolver: ("n_latents", "writes_chain", "pause"),
-    AdaptiveSolver: ("n_max", "n_min", "writes_chain"),
-}
 
 
 def method_settings(settings: LatentSettings) -> MethodSettings:
@@ -125,8 +79,8 @@ def run_key(
     if given is None and settings.source:
         given = training_problems(settings, seed)
     params["problems"] = [repr(p) for p in given or []]
-    modules = (*MODULES, *ADAPTIVE_MODULES) if method in ADAPTIVE else MODULES
-    return fingerprint(params, modules, [weights] if weights.is_file() else [])
+    files = [weights] if weights.is_file() else []
+    return fingerprint(params, modules_of(method), files)
 
 
 def trained(
@@ -134,22 +88,19 @@ def trained(
     method: str,
     seed: int = 0,
     given: list[Question] | None = None,
-) -> tuple[SlotSolver | AdaptiveSolver, dict[str, list[dict]]]:
+) -> tuple[BatchSolver, dict[str, list[dict]]]:
     """A method's solver, trained now or found, and the logs of its runs by name.
 
     Args:
         settings: of a profile, see `lrkit.profiles.LatentSettings`.
-        method: one of `lrkit.latent.methods.METHODS`, or of
-            `lrkit.latent.adaptive_sft.ADAPTIVE`.
+        method: of one of the families in `lrkit.latent.families`.
         seed: random seed of training problems, rows and map.
         given: problems to train on; None: generated ones of the task.
 
     Raises:
         ValueError: for an unknown method or task.
     """
-    if method not in ALL_METHODS:
-        known = ", ".join(ALL_METHODS)
-        raise ValueError(f"there is no method {method!r}: choose one of {known}.")
+    family = family_of(method)
     folder = run_folder("latent", run_key(settings, method, seed, given))
     training = Training(
         load_base=lambda: load_base(settings),
@@ -164,25 +115,24 @@ def trained(
             if given is None:
                 problems = training_problems(settings, seed)
                 training = replace(training, problems=problems)
-            _save(ALL_METHODS[method](training), folder)
+            _save(family, family.methods[method](training), folder)
             for checkpoint in folder.glob("*/checkpoint-*"):
                 shutil.rmtree(checkpoint)
-    return _load(training), training.logs()
+    return _load(family, training), training.logs()
 
 
-def _save(solver: SlotSolver | AdaptiveSolver, folder: Path) -> None:
+def _save(family: Family, solver: BatchSolver, folder: Path) -> None:
     """The solver's file is written last: without it the training is not done."""
     solver.model.save_pretrained(folder / MODEL)
-    about = {name: getattr(solver, name) for name in KEPT[type(solver)]}
+    about = {name: getattr(solver, name) for name in family.kept}
     (folder / SOLVER).write_text(json.dumps(about) + "\n")
 
 
-def _load(training: Training) -> SlotSolver | AdaptiveSolver:
+def _load(family: Family, training: Training) -> BatchSolver:
     folder = training.folder
     config = json.loads((folder / MODEL / "config.json").read_text())
-    kind = KINDS[config["model_type"]]
+    kinds = {kind.config_class.model_type: kind for kind in family.models}
+    kind = kinds[config["model_type"]]
     model = kind.from_pretrained(folder / MODEL, dtype=torch.float32).to(device())
-    rows = ChainRows.of(model, training.tokenizer, training.settings.context)
     about = json.loads((folder / SOLVER).read_text())
-    solver = AdaptiveSolver if kind is AdaptiveModel else SlotSolver
-    return solver(model, rows, **about)
+    return family.restored(model, training, about)

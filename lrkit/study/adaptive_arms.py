@@ -23,9 +23,10 @@ from lrkit.divergence import GuardSettings
 from lrkit.latent.adaptive_reward import AdaptiveRLSettings
 from lrkit.latent.adaptive_rl import AdaptiveRun, adapt, held_out
 from lrkit.latent.adaptive_solver import AdaptiveSolver
+from lrkit.latent.families import modules_of
 from lrkit.latent.grpo import GRPOSettings
 from lrkit.latent.stop_policies import PlannedLengths
-from lrkit.latent.trained import ADAPTIVE_MODULES, MODULES, run_key, trained
+from lrkit.latent.trained import run_key, trained
 from lrkit.profiles import LatentSettings, Profile
 from lrkit.study.recording import record_runs, slug, write_rows
 from lrkit.study.scoreboard import COSTS, evaluate
@@ -44,7 +45,7 @@ RL = AdaptiveRLSettings(
 HOT = replace(RL, decision_temperature=3.0)
 LOGGED = ("step", "reward", "accuracy", "latents", "formatted", "mastered")
 CODE = (
-    *MODULES, *ADAPTIVE_MODULES, "lrkit.latent.adaptive_actions",
+    *modules_of("Latent-6"), "lrkit.latent.adaptive_actions",
     "lrkit.latent.adaptive_reward", "lrkit.latent.adaptive_rl",
     "lrkit.latent.best_weights", "lrkit.latent.grpo", "lrkit.latent.rewards",
 )  # fmt: skip

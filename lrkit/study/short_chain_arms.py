@@ -15,9 +15,10 @@ from pathlib import Path
 
 from lrkit.cache import fingerprint, run_folder
 from lrkit.data.problem_sets import training_problems
+from lrkit.latent.families import MODULES
 from lrkit.latent.grpo import GRPOSettings
 from lrkit.latent.short_chains import ShortChainSettings, shorten
-from lrkit.latent.trained import MODULES, run_key, trained
+from lrkit.latent.trained import run_key, trained
 from lrkit.profiles import LatentSettings, Profile
 from lrkit.study.latent_arms import answers
 from lrkit.study.recording import record_runs, slug, write_rows
