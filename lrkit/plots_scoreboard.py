@@ -52,7 +52,7 @@ def pareto(board: pd.DataFrame, costs: Mapping[str, str], title: str = "") -> Fi
             best[cost], 100 * best["accuracy"], where="post", color=BLUE, lw=1, ls="--"
         )
         ax.set_xscale("log")
-        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 4, 5, 7)))
         ax.xaxis.set_major_formatter(EngFormatter())
         ax.xaxis.set_minor_formatter(NullFormatter())
         ax.set(xlabel=said, ylim=(0, 107))

@@ -15,6 +15,7 @@ from lrkit.study.claims.claim import (
     SOURCES,
     Claim,
     Evidence,
+    readable,
     table,
 )
 from lrkit.study.claims.listed import CLAIMS
@@ -57,6 +58,13 @@ def test_what_was_not_measured_says_why():
     assert rows["verdict"].tolist() == [NOT_TESTABLE, NOT_RECORDED]
     assert rows[["effect", "low", "n"]].isna().all(axis=None)
     assert list(rows) == COLUMNS
+
+
+def test_rows_are_told_in_words():
+    told = readable(table([claim(0.01, 0.03), Claim(0, "1", "x", "why not", "02")]))
+    assert told.loc["a helps", "effect"] == "+2 [+1, +3] points, wanted > 0"
+    assert told.loc["a helps", ["n", "random seeds"]].tolist() == ["50", "3"]
+    assert told.loc["x", ["effect", "n", "tested"]].tolist() == ["", "", "why not"]
 
 
 def test_claims_name_their_source_and_notebook_and_no_two_are_the_same():

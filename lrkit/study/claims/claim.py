@@ -106,3 +106,27 @@ class Claim:
 def table(claims: Iterable[Claim]) -> pd.DataFrame:
     """A row a claim, see `Claim`; numbers are empty where nothing was measured."""
     return pd.DataFrame([c.row() for c in claims], columns=COLUMNS)
+
+
+def readable(found: pd.DataFrame) -> pd.DataFrame:
+    """Rows of `table` for the eye: by claim, with the effect and its interval in one
+    column and nothing where nothing was measured."""
+
+    def effect(row: pd.Series) -> str:
+        if pd.isna(row["effect"]):
+            return ""
+        interval = f"{row['effect']:+.3g} [{row['low']:+.3g}, {row['high']:+.3g}]"
+        return f"{interval} {row['unit']}, wanted {row['wanted']}"
+
+    def count(number: float) -> str:
+        return "" if pd.isna(number) else f"{number:.0f}"
+
+    columns = {
+        "verdict": found["verdict"],
+        "effect": found.apply(effect, axis=1),
+        "n": found["n"].map(count),
+        "random seeds": found["random seeds"].map(count),
+        "tested": found["tested"],
+        "notebook": found["notebook"],
+    }
+    return pd.DataFrame(columns).set_index(pd.Index(found["claim"]))
