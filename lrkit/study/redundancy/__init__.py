@@ -13,4 +13,9 @@ without which it says little.
     ideal       what a reader could know at best, from how often each step is said
     masking     another question: states of the whole chain that nobody may look at
     damaged     a method: training on damaged chains, so that they are no surprise
+    compact     redundant chains in the words of an embedded base
+    asking      a question that is shown, or hidden
+    readers     two readers of compact chains, whole and damaged, trained or found
+    agreement   how far a model's curve is from the ideal reader's
+    packing     rows in small files
 """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 
@@ -70,3 +72,9 @@ def by_leak(rows: pd.DataFrame) -> pd.DataFrame:
     table = pd.DataFrame(found).T.astype({"rows": int})
     table.index.names = ["kind", "p", "leaked"]
     return table
+
+
+def side_by_side(arms: Mapping[str, pd.DataFrame], kind: str = "steps") -> pd.DataFrame:
+    """Rows of one kind of damage of several arms, each under its arm's name."""
+    parts = [rows[rows["kind"] == kind].assign(kind=a) for a, rows in arms.items()]
+    return pd.concat(parts, ignore_index=True)

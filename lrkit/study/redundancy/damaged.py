@@ -19,6 +19,7 @@ from lrkit.latent.solvers import SlotSolver
 from lrkit.study.redundancy.dropping import dropped
 
 Say = Callable[[Question], Sequence[str]]
+UNITS = ("steps", "tokens")
 
 
 def as_written(problem: Question) -> Sequence[str]:
@@ -27,9 +28,14 @@ def as_written(problem: Question) -> Sequence[str]:
 
 
 def damaged_row(
-    rows: ChainRows, problem: Question, rng: random.Random, p: float, say: Say
+    rows: ChainRows,
+    problem: Question,
+    rng: random.Random,
+    p: float,
+    say: Say,
+    unit: str = "steps",
 ) -> SlotRow:
-    """Question, the steps that are left, answer; the answer alone carries loss.
+    """Question, what is left of the chain, answer; the answer alone carries loss.
 
     Nobody is to learn to write damaged chains, only to read them.
 
@@ -37,11 +43,21 @@ def damaged_row(
         rows: makes it.
         problem: with steps.
         rng: source of randomness.
-        p: probability that a step goes.
+        p: probability that a step or token goes.
         say: the steps of a problem as they are said.
+        unit: what goes, one of `UNITS`.
+
+    Raises:
+        ValueError: for another unit.
     """
-    row = rows.chain(problem, dropped(say(problem), p, rng))
-    return replace(row, supervised=len(rows.answer(problem.answer).ids))
+    if unit not in UNITS:
+        raise ValueError(f"{unit!r} cannot be dropped: choose one of {UNITS}.")
+    said = say(problem)
+    row = rows.chain(problem, dropped(said, p, rng) if unit == "steps" else said)
+    n = len(rows.answer(problem.answer).ids)
+    chain, answer = row.rest[:-n], row.rest[-n:]
+    left = dropped(chain, p, rng) if unit == "tokens" else chain
+    return replace(row, rest=[*left, *answer], supervised=n)
 
 
 def damaged_chains(

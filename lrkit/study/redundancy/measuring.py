@@ -8,6 +8,7 @@ at all gives, and what another question's chain gives.
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -121,6 +122,14 @@ def read_chains(path: str | Path) -> list[WrittenChain]:
         WrittenChain(f"{path.stem}-{n:05d}", r["question"], r["chain"], r["answer"])
         for n, r in enumerate(rows, 1)
     ]
+
+
+def write_chains(chains: Sequence[WrittenChain], path: str | Path) -> None:
+    """A JSON-lines file that `read_chains` reads."""
+    columns = ("question", "chain", "answer")
+    rows = [{name: getattr(chain, name) for name in columns} for chain in chains]
+    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    Path(path).write_text(lines, encoding="utf-8")
 
 
 def damaged_ids(
