@@ -37,7 +37,8 @@ def settings(chatml, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "method", ["CoT", "No-CoT", "pause", "COCONUT", "CODI", "SIM-CoT", "Latent-6"]
+    "method",
+    ["CoT", "No-CoT", "pause", "COCONUT", "CODI", "SIM-CoT", "Latent-6", "Latent-SFT"],
 )
 def test_what_is_found_again_answers_as_what_was_trained(method, settings, monkeypatch):
     first, logs = trained(settings, method, 0, GIVEN)

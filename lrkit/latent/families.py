@@ -9,12 +9,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lrkit.latent.adaptive import AdaptiveModel
 from lrkit.latent.adaptive_sft import ADAPTIVE
 from lrkit.latent.adaptive_solver import AdaptiveSolver
 from lrkit.latent.codi import CodiModel
+from lrkit.latent.latent_sft_methods import LATENT_SFT
+from lrkit.latent.latent_sft_rows import ThoughtRows
+from lrkit.latent.latent_sft_solver import SuperpositionSolver
+from lrkit.latent.latent_sft_student import LatentSFTStudent
 from lrkit.latent.methods import METHODS, Training
 from lrkit.latent.sim_cot import SimCotModel
 from lrkit.latent.slots import SlotModel
@@ -76,6 +80,14 @@ class Family:
         return self.solver(model, training.rows(model), **about)
 
 
+def _superposition_solver(
+    model: SlotModel, training: Training, about: dict
+) -> SuperpositionSolver:
+    rows = ThoughtRows.of(training.tokenizer, about["piece"], training.settings.context)
+    rows = replace(rows, think=tuple(about["think"]))
+    return SuperpositionSolver(model, rows, about["n_max"])
+
+
 FAMILIES = [
     Family(METHODS, models=(SlotModel, CodiModel, SimCotModel)),
     Family(
@@ -88,6 +100,23 @@ FAMILIES = [
         models=(AdaptiveModel,),
         solver=AdaptiveSolver,
         kept=("n_max", "n_min", "writes_chain"),
+    ),
+    Family(
+        LATENT_SFT,
+        modules=(
+            "lrkit.latent.latent_masks",
+            "lrkit.latent.latent_sft",
+            "lrkit.latent.latent_sft_config",
+            "lrkit.latent.latent_sft_methods",
+            "lrkit.latent.latent_sft_rows",
+            "lrkit.latent.latent_sft_student",
+            "lrkit.latent.latent_sft_training",
+            "lrkit.latent.soft_labels",
+        ),
+        models=(LatentSFTStudent,),
+        solver=SuperpositionSolver,
+        kept=("n_max", "piece", "think"),
+        restore=_superposition_solver,
     ),
 ]
 

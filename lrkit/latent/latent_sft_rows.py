@@ -38,11 +38,14 @@ class ThoughtRow:
         question: token ids up to the first piece.
         pieces: token ids of the pieces; none for a problem without steps.
         rest: end of thinking, cue, answer and end token; all of it carries loss.
+        think: token ids behind the question where latents come next; the encoder reads
+            the chain as it is written, without them.
     """
 
     question: Sequence[int]
     pieces: Sequence[Sequence[int]]
     rest: Sequence[int]
+    think: Sequence[int] = ()
 
 
 @dataclass(frozen=True)
@@ -54,10 +57,12 @@ class ThoughtRows:
             its `bot` and `pause` there are none in these rows.
         piece: r, tokens of the chain that a latent stands for; the last piece may be
             shorter. 0: a latent for each step, however long.
+        think: ids behind the question that say that a thought in latents begins.
     """
 
     rows: ChainRows
     piece: int
+    think: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.piece < 0:
@@ -68,7 +73,11 @@ class ThoughtRows:
 
     @classmethod
     def of(
-        cls, tokenizer: PreTrainedTokenizerBase, piece: int, context: int = 512
+        cls,
+        tokenizer: PreTrainedTokenizerBase,
+        piece: int,
+        context: int = 512,
+        think: str = "",
     ) -> Self:
         """For any tokenizer to which the end of thinking is one token.
 
@@ -84,7 +93,8 @@ class ThoughtRows:
                 f"the end of thinking, {END!r}, must be one token, and to this "
                 f"tokenizer it is {len(ids)}."
             )
-        return cls(ChainRows(tokenizer, ids[0], ids[0], ids[0], context), piece)
+        rows = ChainRows(tokenizer, ids[0], ids[0], ids[0], context)
+        return cls(rows, piece, tuple(rows.encode(think)))
 
     @property
     def end(self) -> int:
@@ -114,21 +124,24 @@ class ThoughtRows:
         pieces = self.pieces(problem.steps)
         rest = [self.end, *self.rows.answer(problem.answer).ids]
         length = len(question) + sum(map(len, pieces)) + len(pieces) + len(rest)
+        length += len(self.think)
         if length > self.rows.context:
             raise TooLong(
                 f"a row of {length} tokens does not fit into {self.rows.context}: "
                 f"question, chain and answer, and {len(pieces)} latents."
             )
-        return ThoughtRow(question, pieces, rest)
+        return ThoughtRow(question, pieces, rest, self.think)
 
     def student(self, problem: Question) -> SlotRow:
         """The same with latents alone; end, cue and answer carry loss."""
         row = self.row(problem)
-        return SlotRow(row.question, len(row.pieces), row.rest, len(row.rest))
+        before = [*row.question, *row.think]
+        return SlotRow(before, len(row.pieces), row.rest, len(row.rest))
 
     def asked(self, question: str) -> SlotRow:
         """What a solver begins with, and what it goes on with behind the thought."""
-        return SlotRow(self.rows.question(question), 0, [self.end, *self.rows.cue()])
+        before = [*self.rows.question(question), *self.think]
+        return SlotRow(before, 0, [self.end, *self.rows.cue()])
 
 
 def encoder_columns(row: ThoughtRow, latent: int) -> list[int]:
@@ -141,7 +154,8 @@ def encoder_columns(row: ThoughtRow, latent: int) -> list[int]:
 
 def decoder_columns(row: ThoughtRow, latent: int) -> tuple[list[int], list[int]]:
     """(token ids, labels) of the decoder's row; questions and latents have no label."""
-    ids, labels = list(row.question), [IGNORED] * len(row.question)
+    ids = [*row.question, *row.think]
+    labels = [IGNORED] * len(ids)
     said = [*row.pieces[1:], row.rest] if row.pieces else [row.rest]
     for text in said:
         if row.pieces:

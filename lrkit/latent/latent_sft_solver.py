@@ -206,6 +206,16 @@ class SuperpositionSolver(BatchSolver):
         """How rows are made."""
         return self.thought.rows
 
+    @property
+    def piece(self) -> int:
+        """Tokens that a latent stands for, see `ThoughtRows`."""
+        return self.thought.piece
+
+    @property
+    def think(self) -> tuple[int, ...]:
+        """What stands behind the question, see `ThoughtRows`."""
+        return self.thought.think
+
     def asked(self, question: str) -> SlotRow:
         """The question; behind the thought come its end and the cue."""
         return self.thought.asked(question)

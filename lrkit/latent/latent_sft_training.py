@@ -26,6 +26,7 @@ from lrkit.latent.latent_sft_student import (
     StudentCollator,
     StudentRow,
 )
+from lrkit.latent.slot_config import SLOT
 from lrkit.latent.soft_labels import SoftLabels, soft_labels
 from lrkit.latent.training import RunSettings, run, trainer_for
 
@@ -50,6 +51,10 @@ class LatentSFTSettings:
         mixture_temperature: of a mixture.
         scale: of hidden states that are written.
         table: that makes logits of the encoder's states.
+        think: text behind the question, see `ThoughtRows`.
+        begins_as: text whose first token the latent's own row in the encoder begins
+            as, such as one behind which the base says what has just been worked out;
+            "": as the mean of the table.
         induction: the encoder's mask.
         supervision: the decoder's mask.
         from_decoder: the student begins as the decoder, which can already answer from
@@ -72,6 +77,8 @@ class LatentSFTSettings:
     mixture_temperature: float = 1.0
     scale: float = 1.0
     table: str = "input"
+    think: str = ""
+    begins_as: str = ""
     induction: bool = True
     supervision: str = "strict"
     from_decoder: bool = True
@@ -100,7 +107,8 @@ def latent_sft(training: Training, settings: LatentSFTSettings) -> Superposition
 
 def thought_rows(training: Training, settings: LatentSFTSettings) -> ThoughtRows:
     """How rows are made."""
-    return ThoughtRows.of(training.tokenizer, settings.piece, training.settings.context)
+    context = training.settings.context
+    return ThoughtRows.of(training.tokenizer, settings.piece, context, settings.think)
 
 
 def encoder_and_decoder(
@@ -121,6 +129,8 @@ def encoder_and_decoder(
         induction=settings.induction,
         supervision=settings.supervision,
     )
+    if settings.begins_as:
+        model.encoder.copy_row(SLOT, rows.rows.encode(settings.begins_as)[0])
     collator = ThoughtCollator(model.latent_id, training.tokenizer.pad_token_id)
     for part, of_part in zip(PARTS, settings.stage_one, strict=True):
         name = f"{NAME}-{part}"

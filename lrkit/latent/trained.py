@@ -20,6 +20,8 @@ from lrkit.data.problem_sets import training_problems
 from lrkit.data.problems import Question
 from lrkit.latent.curriculum import Curriculum
 from lrkit.latent.families import Family, family_of, modules_of
+from lrkit.latent.latent_sft import LatentSFTModel
+from lrkit.latent.latent_sft_methods import LATENT_SFT, load_stage_one
 from lrkit.latent.methods import MethodSettings, Training
 from lrkit.latent.solvers import BatchSolver
 from lrkit.latent.training import RunSettings
@@ -119,6 +121,29 @@ def trained(
             for checkpoint in folder.glob("*/checkpoint-*"):
                 shutil.rmtree(checkpoint)
     return _load(family, training), training.logs()
+
+
+def stage_one(
+    settings: LatentSettings,
+    method: str,
+    seed: int = 0,
+    given: list[Question] | None = None,
+) -> LatentSFTModel:
+    """Encoder and decoder behind a student that `trained` gives for the same arguments.
+
+    Args:
+        settings, seed, given: see `trained`.
+        method: one of `lrkit.latent.latent_sft_methods.LATENT_SFT`.
+
+    Raises:
+        ValueError: for another method.
+        FileNotFoundError: where the method is not trained yet.
+    """
+    if method not in LATENT_SFT:
+        known = ", ".join(LATENT_SFT)
+        raise ValueError(f"{method!r} has no encoder: choose one of {known}.")
+    folder = run_folder("latent", run_key(settings, method, seed, given))
+    return load_stage_one(folder).to(device())
 
 
 def _save(family: Family, solver: BatchSolver, folder: Path) -> None:

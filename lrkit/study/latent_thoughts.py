@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from lrkit.data.any_order import chains
 from lrkit.data.problems import Problem, Question
@@ -54,6 +55,23 @@ def thoughts_of(solver: SuperpositionSolver, questions: Sequence[str]) -> list[T
             parts = nearest_words(solver.model, read), thoughts.written[i, :n], read
             found.append(Thought(*(part.float().cpu().numpy() for part in parts)))
     return found
+
+
+def top_words(
+    tokenizer: PreTrainedTokenizerBase, probabilities: np.ndarray, k: int = 6
+) -> list[dict[str, float]]:
+    """For each latent its likeliest tokens, quoted, and their probabilities.
+
+    Args:
+        tokenizer: of the model.
+        probabilities: [latents, vocabulary].
+        k: tokens of each.
+    """
+    order = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
+    return [
+        {repr(tokenizer.decode([i])): float(p[i]) for i in row.tolist()}
+        for row, p in zip(order, probabilities, strict=True)
+    ]
 
 
 def latent_table(

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from transformers import PreTrainedTokenizerBase
+
 from lrkit.latent.chain_rows import ChainRows
 from lrkit.latent.layout import SlotRow
 
@@ -42,3 +48,25 @@ def boxes(rows: ChainRows, row: SlotRow) -> list[Box]:
 def place_of(shown: list[Box], kind: str) -> int:
     """Index of the first box of a kind."""
     return [k for _, k in shown].index(kind)
+
+
+def mask_boxes(
+    ids: Sequence[int],
+    latent: int,
+    make: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    tokenizer: PreTrainedTokenizerBase,
+) -> tuple[np.ndarray, list[str]]:
+    """A mask of Latent-SFT for `lrkit.plots_superposition.mask_picture`: who may read
+    whom [columns, columns], and what stands at each column.
+
+    Args:
+        ids: of a row, see `lrkit.latent.latent_sft_rows`.
+        latent: id of a latent.
+        make: one of the masks of `lrkit.latent.latent_masks`.
+        tokenizer: of the text.
+    """
+    row = torch.tensor(list(ids))
+    allowed = make(row == latent, torch.ones(len(row))).numpy()
+    return allowed, [
+        "LATENT" if i == latent else repr(tokenizer.decode([i])) for i in ids
+    ]
