@@ -154,5 +154,7 @@ def family_of(method: str) -> Family:
 
 
 def modules_of(method: str) -> tuple[str, ...]:
-    """All code that the weights of a method depend on."""
-    return (*MODULES, *family_of(method).modules)
+    """All code that the weights of a method depend on; `MODULES` alone for the name of
+    a system that keeps its runs itself, see `lrkit.latent.lgr_trained`."""
+    known = any(method in family.methods for family in FAMILIES)
+    return (*MODULES, *(family_of(method).modules if known else ()))

@@ -12,15 +12,18 @@ import pandas as pd
 
 from lrkit.data import conversations
 from lrkit.paths import results_dir
+from lrkit.profiles import load_profile
 from lrkit.study import (
     adaptive_tables,
     answer_arms,
     fragility,
     graph_arms,
     latent_arms,
+    redundancy_arms,
 )
 from lrkit.study.breadth import breadth
 from lrkit.study.claims.claim import Evidence
+from lrkit.study.redundancy.curves import by_question
 from lrkit.study.scoreboard import matrix
 from lrkit.study.stats import Estimate, mean_estimate, paired_difference
 
@@ -160,6 +163,22 @@ def adaptive_control(arm: str, control: str) -> Evidence | None:
         return None
     part = dict(list(arms[arm].groupby("control")))
     return _difference(matrix(part["head"]), matrix(part[control]))
+
+
+# --- redundant chains -----------------------------------------------------------------
+@lazily
+def damaged(
+    arm: str, kind: str, p: float, minus: tuple[str, str, float]
+) -> Evidence | None:
+    """Accuracy behind damaged chains, minus that of another (arm, kind, p)."""
+    profile = load_profile("study")
+    found = []
+    for name, what, share in ((arm, kind, p), minus):
+        rows = redundancy_arms.recorded(name, profile, results_dir())
+        if rows.empty:
+            return None
+        found.append(by_question(rows[(rows["kind"] == what) & (rows["p"] == share)]))
+    return _difference(*found)
 
 
 # --- the answer half ------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
-from lrkit.study.claims import answer, codi, stopping
+from lrkit.study.claims import answer, codi, lrt, stopping
 
-CLAIMS = (*answer.CLAIMS, *codi.CLAIMS, *codi.RELATIVES, *stopping.CLAIMS)
+CLAIMS = (
+    *answer.CLAIMS, *lrt.REDUNDANCY, *codi.CLAIMS, *codi.RELATIVES, *stopping.CLAIMS,
+)  # fmt: skip

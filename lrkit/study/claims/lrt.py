@@ -9,6 +9,7 @@ from lrkit.study.claims.evidence import damaged
 
 _claim = partial(Claim, 2, notebook="09")
 OWN, PLANTED, NONE = "own chains of the base", "redundant", "none planted"
+NEVER = f"{PLANTED}, trained on whole chains"
 
 REDUNDANCY = (
     _claim(
@@ -33,7 +34,7 @@ REDUNDANCY = (
         "half of the tokens gone: a reader that has seen whole chains alone minus one "
         "that was trained on damaged ones; may lose 3 points",
         evidence=damaged(
-            f"{PLANTED}, trained on whole chains", "tokens", 0.5, (PLANTED, "tokens", 0.5)
+            NEVER, "tokens", 0.5, (PLANTED, "tokens", 0.5)
         ),
         bound=-0.03,
     ),
@@ -42,7 +43,8 @@ REDUNDANCY = (
         "redundant chains: mentions of the answer removed minus a chain of another "
         "question",
         evidence=damaged(
-            PLANTED, "steps without the answer", 0.0, (PLANTED, "another chain", 0.0)
+            PLANTED, "steps, answer removed", 0.0,
+            (PLANTED, "another question's chain", 0.0),
         ),
     ),
 )  # fmt: skip
