@@ -5,7 +5,13 @@ import pandas as pd
 import pytest
 
 from lrkit.paths import results_dir
-from lrkit.study import adaptive_arms, answer_arms, fragility, latent_arms
+from lrkit.study import (
+    adaptive_arms,
+    answer_arms,
+    fragility,
+    latent_arms,
+    redundancy_arms,
+)
 from lrkit.study.claims import evidence
 from lrkit.study.claims.claim import (
     COLUMNS,
@@ -78,7 +84,7 @@ def test_claims_name_their_source_and_notebook_and_no_two_are_the_same():
 @pytest.fixture
 def records(tmp_path, monkeypatch):
     """An empty folder of results."""
-    for module in (evidence, latent_arms, answer_arms, fragility):
+    for module in (evidence, latent_arms, answer_arms, fragility, redundancy_arms):
         monkeypatch.setattr(module, "results_dir", lambda: tmp_path)
     monkeypatch.setattr(evidence.adaptive_tables, "results_dir", lambda: tmp_path)
     return tmp_path
@@ -86,7 +92,7 @@ def records(tmp_path, monkeypatch):
 
 def test_without_records_there_is_no_evidence(records):
     for c in CLAIMS:
-        if c.notebook in ("06", "07", "08"):
+        if c.notebook in ("06", "07", "08", "09", "10", "11"):
             assert c.evidence is None or c.evidence() is None
 
 
@@ -104,6 +110,37 @@ def test_accuracies_are_paired_over_the_questions(records):
     assert (found.effect.value, found.effect.n, found.runs) == (0.5, 4, 1)
     assert evidence.accuracy("CODI", "COCONUT", "longer")().effect.value == 0
     assert evidence.accuracy("CODI", "pause")() is None
+
+
+def test_arms_of_two_studies_meet_on_the_questions_of_both(records):
+    for study, ids, tokens in (("one", "abc", 4), ("two", "bcd", 12)):
+        (records / study).mkdir()
+        pd.DataFrame(
+            {"id": list(ids), "split": "test", "answer": "1", "text_tokens": tokens,
+             "latent_steps": 2, "correct": [study == "one"] * 3}
+        ).to_csv(records / study / "arm-0.csv", index=False)  # fmt: skip
+        runs = pd.DataFrame({"arm": ["arm"], "seed": 0})
+        runs.to_csv(records / f"{study}.csv", index=False)
+    found = evidence.accuracy("arm", "arm", folder="one", other="two")()
+    assert (found.effect.value, found.effect.n) == (1.0, 2)
+    ratio = evidence.shorter("arm", "arm", "one", "two")()
+    assert ratio.effect.value == ratio.effect.low == 14 / 6
+    assert evidence.shorter("arm", "none", "one", "two")() is None
+
+
+def test_words_are_found_beside_those_of_other_questions(records):
+    folder = records / "latent_sft_arms"
+    folder.mkdir()
+    assert evidence.found_words("x", 1)() is None
+    pd.DataFrame(
+        {"k": [1, 1, 2], "id": ["a", "b", "a"], "found": [1.0, 0.5, 0.9],
+         "shuffled": [0.25, 0.25, 0.9]}
+    ).to_csv(folder / "x-0-ecr.csv", index=False)  # fmt: skip
+    runs = pd.DataFrame({"arm": ["x"], "seed": 0})
+    runs.to_csv(records / "latent_sft_arms.csv", index=False)
+    found = evidence.found_words("x", 1)()
+    assert (found.effect.value, found.effect.n) == (0.5, 2)
+    assert evidence.found_words("y", 1)() is None
 
 
 def test_short_runs_are_paired_by_random_seed(records):

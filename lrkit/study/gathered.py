@@ -52,8 +52,7 @@ PARTS = (
     Part("lrt_arms", same("LRT", "soft prompt", "LoRA No-CoT")),
     Part(
         "latent_sft_arms",
-        same("Latent-SFT", "Latent-SFT, ratio 4", "Latent-SFT, states")
-        | same("Soft Thinking"),
+        same("Latent-SFT", "Latent-SFT, a latent a step", "Soft Thinking"),
     ),
 )  # fmt: skip
 

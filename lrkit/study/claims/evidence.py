@@ -56,15 +56,68 @@ def _difference(a: np.ndarray, b: np.ndarray, clusters=None) -> Evidence:
     return Evidence(paired_difference(a, b, clusters), min(len(a), len(b)))
 
 
+def _both(
+    a: str, b: str, folder: str, other: str, split: str, column: str = "correct"
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """[random seeds, questions] of two arms, on the questions that both were asked."""
+    first, second = answers(folder, split).get(a), answers(other, split).get(b)
+    if first is None or second is None:
+        return None
+    same = set(first["id"]) & set(second["id"])
+    one, two = (rows[rows["id"].isin(same)] for rows in (first, second))
+    return matrix(one, column), matrix(two, column)
+
+
 @lazily
 def accuracy(
-    a: str, b: str, split: str = "test", folder: str = latent_arms.FOLDER
-) -> Evidence | None:
-    """Accuracy of arm `a` minus that of `b`, paired over questions."""
-    arms = answers(folder, split)
-    if a not in arms or b not in arms:
+    a: str, b: str, split: str = "test", folder: str = latent_arms.FOLDER,
+    other: str = "",
+) -> Evidence | None:  # fmt: skip
+    """Accuracy of arm `a` minus that of `b`, paired over questions.
+
+    Args:
+        a, b: arms.
+        split: of the answers.
+        folder: study of `a`.
+        other: study of `b`; "" the same.
+    """
+    both = _both(a, b, folder, other or folder, split)
+    return _difference(*both) if both else None
+
+
+@lazily
+def shorter(a: str, b: str, folder: str, other: str) -> Evidence | None:
+    """How many times as much `b` writes and thinks as `a`, the answer included, over
+    the test questions."""
+    found = [
+        _both(a, b, folder, other, "test", cost)
+        for cost in ("text_tokens", "latent_steps")
+    ]
+    if None in found:
         return None
-    return _difference(matrix(arms[a]), matrix(arms[b]))
+    ours, theirs = (sum(pair[k].mean(0) for pair in found) for k in (0, 1))
+    rng = np.random.default_rng(0)
+    picks = rng.integers(0, len(ours), (2000, len(ours)))
+    low, high = np.quantile(theirs[picks].mean(1) / ours[picks].mean(1), [0.025, 0.975])
+    value = theirs.mean() / ours.mean()
+    runs = min(len(part) for part in found[0])
+    return Evidence(Estimate(value, float(low), float(high), len(ours)), runs)
+
+
+@lazily
+def found_words(arm: str, k: int) -> Evidence | None:
+    """ECR@K of an arm of Latent-SFT, minus that with the latents of other questions."""
+    file = results_dir() / "latent_sft_arms.csv"
+    if not file.is_file():
+        return None
+    try:
+        _, rows = latent_arms.recorded("ecr", "latent_sft_arms")
+    except ValueError:  # no arm has left this table yet
+        return None
+    part = rows[(rows["arm"] == arm) & (rows["k"] == k)]
+    if part.empty:
+        return None
+    return _difference(matrix(part, "found"), matrix(part, "shuffled"))
 
 
 @lazily

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from lrkit.study.claims import answer, codi, lrt, stopping
+from lrkit.study.claims import answer, codi, latent_sft, lrt, stopping
 
 CLAIMS = (
-    *answer.CLAIMS, *lrt.REDUNDANCY, *codi.CLAIMS, *codi.RELATIVES, *stopping.CLAIMS,
+    *answer.CLAIMS, *lrt.REDUNDANCY, *lrt.NETWORK, *latent_sft.CLAIMS,
+    *codi.CLAIMS, *codi.RELATIVES, *stopping.CLAIMS,
 )  # fmt: skip

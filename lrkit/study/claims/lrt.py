@@ -1,11 +1,11 @@
-"""Claims of "Latent Reasoning Tuning" on redundant chains."""
+"""Claims of "Latent Reasoning Tuning", on redundant chains and on its network."""
 
 from __future__ import annotations
 
 from functools import partial
 
 from lrkit.study.claims.claim import Claim
-from lrkit.study.claims.evidence import damaged
+from lrkit.study.claims.evidence import accuracy, damaged
 
 _claim = partial(Claim, 2, notebook="09")
 OWN, PLANTED, NONE = "own chains of the base", "redundant", "none planted"
@@ -46,5 +46,52 @@ REDUNDANCY = (
             PLANTED, "steps, answer removed", 0.0,
             (PLANTED, "another question's chain", 0.0),
         ),
+    ),
+)  # fmt: skip
+
+_tuned = partial(Claim, 2, notebook="10")
+_gain = partial(accuracy, folder="lrt_arms")
+START, AFTER = "half the words, short", "half the words, short + GRPO"
+
+NETWORK = (
+    _tuned(
+        "results", "LRT beats the mode without thinking (by 2.7 points at 512 tokens)",
+        "LRT minus the frozen base without thinking, test",
+        evidence=_gain("LRT", "no thinking"),
+    ),
+    _tuned(
+        "method", "the network reads the question",
+        "LRT minus constant soft prompts in the same slots, test",
+        evidence=_gain("LRT", "soft prompt"),
+    ),
+    _tuned(
+        "results", "LRT beats other efficient ways of the same size",
+        "LRT minus a LoRA of equal size that answers at once, test",
+        evidence=_gain("LRT", "LoRA No-CoT"),
+    ),
+    _tuned(
+        "results", "LRT beats the thinking mode at a small budget",
+        "LRT minus the base whose chain is closed after 4 tokens, test",
+        evidence=_gain("LRT", "thinking, 4 tokens"),
+    ),
+    _tuned(
+        "ablation", "more latents are better (64 to 256: 42.5 to 48.4 %)",
+        "LRT with 32 latents minus LRT with 1, test",
+        evidence=_gain("LRT, latents: 32", "LRT, latents: 1"),
+    ),
+    _tuned(
+        "ablation", "RL gains about 9 points in the domain",
+        "with GRPO minus without, questions in the words of training",
+        evidence=_gain(AFTER, START, split="trained words"),
+    ),
+    _tuned(
+        "ablation", "RL gains about 4.3 points outside of it",
+        "with GRPO minus without, questions in other words",
+        evidence=_gain(AFTER, START, split="other words"),
+    ),
+    _tuned(
+        "ablation", "larger bases gain more from more latents",
+        "on the wider base, 32 latents minus 1, test",
+        evidence=_gain("LRT, wide base, latents: 32", "LRT, wide base, latents: 1"),
     ),
 )  # fmt: skip
