@@ -67,7 +67,7 @@ class LatentSettings:
     batch_size: int
     accumulation: int
     learning_rate: float
-    n_latents: int  # CODI's
+    n_latents: int  # CODI's, and LRT's
     gamma: float  # CODI's weight of the distillation
     codi_map: str  # what CODI does to a hidden state before it is written
     codi_targets: tuple[str, ...]  # what CODI's student is drawn to

@@ -1,5 +1,6 @@
 """Laws of thinking in two ways with one set of weights, and of what it costs."""
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -15,7 +16,14 @@ from lrkit.latent.lrt import LrtModel
 from lrkit.latent.slots import SLOT, SlotModel
 from lrkit.latent.solvers import SlotSolver, Solution
 from lrkit.study import latency as latency_module
-from lrkit.study.hybrid_modes import both_ways, choose_threshold, compare, routed, sweep
+from lrkit.study.hybrid_modes import (
+    both_ways,
+    choose_threshold,
+    compare,
+    routed,
+    sweep,
+    traffic,
+)
 from lrkit.study.latency import latency, peak_memory, times_as_fast
 
 PROBLEMS = [problem(k, question=f"Question {k}, what is it?" + " Well?" * k)
@@ -197,6 +205,44 @@ def test_a_router_is_compared_with_a_blind_mix_of_as_many_tokens(rows):
     blind = rows.assign(confidence=np.random.default_rng(0).random(len(rows)))
     lost = compare(blind, 0.5).loc["random mix"]
     assert lost["gain_low"] < 0, "confidence that knows nothing buys nothing"
+
+
+def test_traffic_has_the_share_that_was_asked_for(rows):
+    easy = rows["fast"].to_numpy() & (np.arange(len(rows)) % 2 == 0)  # 50 of 200
+    for share, n in ((0.0, 150), (0.2, 187), (0.5, 100), (0.8, 62), (1.0, 50)):
+        found = traffic(rows, easy, share)
+        is_easy = found["id"].isin(rows.loc[easy, "id"])
+        assert abs(len(found) - n) <= 1 and not found["id"].duplicated().any()
+        assert is_easy.mean() == pytest.approx(share, abs=0.02)
+        assert found["id"].tolist() == [i for i in rows["id"] if i in set(found["id"])]
+    with pytest.raises(ValueError, match=r"no traffic with a share of 0\.5"):
+        traffic(rows, np.zeros(len(rows), bool), 0.5)
+
+
+def test_a_router_pays_where_sure_answers_save_more_than_all_attempts_cost():
+    """Perfect knowledge of which latent answers are right: the law of the docstring."""
+    n = 400
+    for right, cheap in itertools.product((0.1, 0.3, 0.6), (1, 4, 9)):
+        fast = np.arange(n) < right * n
+        rows = pd.DataFrame(
+            {
+                "confidence": np.where(fast, 0.9, 0.1), "fast": fast, "slow": True,
+                "fast_tokens": cheap, "slow_tokens": np.where(fast, 12, 24),
+            }
+        )  # fmt: skip
+        gain = compare(rows, 0.5).loc["random mix", "router_gain"]
+        saved = (rows["fast"] * rows["slow_tokens"]).mean()
+        assert (gain > 1e-9) == (cheap < saved), (right, cheap)
+
+
+def test_questions_of_one_cluster_are_resampled_together(rows):
+    alone, together = (
+        compare(rows, 0.5, names).loc["random mix"]
+        for names in (None, [f"c{k // 50}" for k in range(len(rows))])
+    )
+    assert alone["router_gain"] == together["router_gain"]
+    width = [row["gain_high"] - row["gain_low"] for row in (alone, together)]
+    assert width[1] > 1.5 * width[0]
 
 
 # --- seconds and memory ---------------------------------------------------------------

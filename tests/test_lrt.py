@@ -19,6 +19,7 @@ from lrkit.latent.layout import SlotRow, collate
 from lrkit.latent.lrt import GivenConfig, LrtModel, SoftPromptModel
 from lrkit.latent.lrt_methods import (
     LrtSettings,
+    answered,
     lora_no_cot,
     lrt,
     lrt_model,
@@ -329,6 +330,17 @@ def test_the_chain_is_not_looked_at(training, chatml, tmp_path):
     other = replace(training, problems=without, folder=tmp_path / "other")
     a, b = (weights(lrt(t, SETTINGS).model.network) for t in (training, other))
     assert all(torch.equal(a[n], b[n]) for n in a)
+
+
+def test_answer_and_end_alone_carry_loss(training, chatml):
+    rows = training.rows(lrt_model(training, SETTINGS))
+    for p in PROBLEMS:
+        for row in (rows.latent(p, 3), rows.chain(p, ())):
+            made = answered(rows, p, row)
+            *said, end = made.rest[len(made.rest) - made.supervised :]
+            assert chatml.decode(said).strip() == p.answer
+            assert end == chatml.eos_token_id
+            assert replace(made, supervised=row.supervised) == row
 
 
 def test_a_lora_has_about_as_many_weights_as_the_network(training):

@@ -1,11 +1,13 @@
 """Laws of the trained solvers: made once, found again, never mistaken."""
 
 import dataclasses
+from dataclasses import replace
 
 import pytest
 import torch
 from latent_models import problem, tiny_llama
 
+from lrkit.latent import families as families_module
 from lrkit.latent import trained as module
 from lrkit.latent.codi import CodiModel
 from lrkit.latent.families import FAMILIES, Family, family_of, modules_of, register
@@ -38,8 +40,12 @@ def settings(chatml, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     "method",
-    ["CoT", "No-CoT", "pause", "COCONUT", "CODI", "SIM-CoT", "Latent-6", "Latent-SFT"],
-)
+    [
+        "CoT", "No-CoT", "pause", "COCONUT", "CODI", "SIM-CoT", "Latent-6",
+        "Latent-SFT",
+        "LRT", "soft prompt", "LoRA No-CoT",
+    ],
+)  # fmt: skip
 def test_what_is_found_again_answers_as_what_was_trained(method, settings, monkeypatch):
     first, logs = trained(settings, method, 0, GIVEN)
     expected = [s.text for s in first.solve([p.question for p in GIVEN])]
@@ -129,6 +135,17 @@ def test_what_cannot_be_is_refused():
     settings = load_profile("smoke", "latent").latent
     with pytest.raises(ValueError, match="no method 'CODA': choose one of CoT,"):
         trained(settings, "CODA")
+
+
+def test_only_what_a_method_depends_on_changes_its_key(settings, monkeypatch):
+    """An edit of the reasoning network trains LRT anew, and nothing else."""
+    names = ("CODI", "Latent-6", "Latent-SFT", "LRT")
+    before = {m: run_key(settings, m, 0, GIVEN) for m in names}
+    own = family_of("LRT")
+    others = [replace(f, modules=f.modules[:-1]) if f is own else f for f in FAMILIES]
+    monkeypatch.setattr(families_module, "FAMILIES", others)
+    after = {m: run_key(settings, m, 0, GIVEN) for m in before}
+    assert [m for m in before if before[m] != after[m]] == ["LRT"]
 
 
 # --- a method of one's own ------------------------------------------------------------

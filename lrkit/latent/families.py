@@ -19,6 +19,8 @@ from lrkit.latent.latent_sft_methods import LATENT_SFT
 from lrkit.latent.latent_sft_rows import ThoughtRows
 from lrkit.latent.latent_sft_solver import SuperpositionSolver
 from lrkit.latent.latent_sft_student import LatentSFTStudent
+from lrkit.latent.lrt import LrtModel, SoftPromptModel
+from lrkit.latent.lrt_methods import TUNED
 from lrkit.latent.methods import METHODS, Training
 from lrkit.latent.sim_cot import SimCotModel
 from lrkit.latent.slots import SlotModel
@@ -100,6 +102,15 @@ FAMILIES = [
         models=(AdaptiveModel,),
         solver=AdaptiveSolver,
         kept=("n_max", "n_min", "writes_chain"),
+    ),
+    Family(
+        TUNED,
+        modules=(
+            "lrkit.latent.lrt",
+            "lrkit.latent.lrt_methods",
+            "lrkit.latent.reasoning_network",
+        ),
+        models=(LrtModel, SoftPromptModel, SlotModel),
     ),
     Family(
         LATENT_SFT,

@@ -16,6 +16,7 @@ from typing import Self
 import torch
 
 from lrkit.latent.layout import SlotRow
+from lrkit.latent.prefilled import PrefilledSolver
 from lrkit.latent.solvers import SlotSolver, Solution
 
 MODES = ("latent", "explicit", "router")
@@ -92,17 +93,23 @@ class HybridSolver:
             raise ValueError("a hybrid has one set of weights: both solvers' model.")
 
     @classmethod
-    def of(cls, solver: SlotSolver, max_chain: int = 96, **options) -> Self:
+    def of(
+        cls, solver: SlotSolver, max_chain: int = 96, begun: str = "", **options
+    ) -> Self:
         """From a solver with latents over a base that was not changed.
 
         Args:
             solver: such as that of `lrkit.latent.lrt_methods.lrt`.
             max_chain: longest chain with its answer, in tokens.
+            begun: first words of every chain, see `lrkit.latent.prefilled`.
             options: attributes of the hybrid.
         """
         own = {f.name: getattr(solver, f.name) for f in fields(SlotSolver)}
         words = {"n_latents": None, "writes_chain": True, "max_new_tokens": max_chain}
-        return cls(SureSolver(**own), SlotSolver(**own | words), **options)
+        slow = SlotSolver(**own | words)
+        if begun:
+            slow = PrefilledSolver(**own | words, begun=begun)
+        return cls(SureSolver(**own), slow, **options)
 
     def solve(self, questions: Sequence[str]) -> list[Solution]:
         """A solution for each question; its costs are those of all attempts."""

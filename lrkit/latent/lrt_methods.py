@@ -14,11 +14,16 @@ from functools import partial
 import torch
 from peft import LoraConfig, get_peft_model
 from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
+from lrkit.data.problems import Question
+from lrkit.latent.chain_rows import ChainRows
 from lrkit.latent.grpo import GRPOSettings
+from lrkit.latent.layout import SlotRow
 from lrkit.latent.lrt import FrozenSlotModel, LrtModel, SoftPromptModel
 from lrkit.latent.lrt_grpo import reinforce
 from lrkit.latent.methods import Training
+from lrkit.latent.reasoning_network import small_body
 from lrkit.latent.solvers import SlotSolver
 
 
@@ -63,12 +68,23 @@ def soft_prompt(training: Training, settings: LrtSettings) -> SlotSolver:
     return tuned(training, model, settings, "soft-prompt")
 
 
+def answered(rows: ChainRows, problem: Question, row: SlotRow) -> SlotRow:
+    """The row with loss on its answer and end token alone.
+
+    The cue is given to whoever is asked. A base that has read no slots may not expect
+    it there, and latents that had to make it say the cue would have less to do with
+    the answer.
+    """
+    answer = rows.answer(problem.answer)
+    return replace(row, supervised=len(answer.ids) - answer.cue - 1)
+
+
 def tuned(
     training: Training, model: FrozenSlotModel, settings: LrtSettings, name: str
 ) -> SlotSolver:
     """Stage 1, and stage 2 where there is one; its log stands under "<name>-grpo"."""
     rows, n = training.rows(model), settings.n_latents
-    make = lambda p, _: rows.latent(p, n)  # noqa: E731
+    make = lambda p, _: answered(rows, p, rows.latent(p, n))  # noqa: E731
     training.train(model, make, training.settings.run, name)
     if settings.grpo is not None:
         folder = training.folder / f"{name}-grpo"
@@ -87,9 +103,11 @@ def trainable(model: torch.nn.Module) -> int:
 def with_lora(base: PreTrainedModel, r: int) -> PreTrainedModel:
     """A frozen base with an adapter at all its linear layers but the output layer."""
     base.requires_grad_(False)
-    return get_peft_model(
-        base, LoraConfig(r=r, lora_alpha=2 * r, target_modules="all-linear")
+    transposed = any(isinstance(module, Conv1D) for module in base.modules())
+    config = LoraConfig(
+        r=r, lora_alpha=2 * r, target_modules="all-linear", fan_in_fan_out=transposed
     )
+    return get_peft_model(base, config)
 
 
 def rank_for(load_base: Callable[[], PreTrainedModel], n_weights: int) -> int:
@@ -108,9 +126,17 @@ def lora_no_cot(training: Training, settings: LrtSettings) -> SlotSolver:
     model = adapted.wrapped()
     model.rows.requires_grad_(False)
     rows = adapted.rows(model)
-    make = lambda p, _: rows.chain(p, ())  # noqa: E731
+    make = lambda p, _: answered(rows, p, rows.chain(p, ()))  # noqa: E731
     adapted.train(model, make, training.settings.run, "lora-no-cot")
     return SlotSolver(model, rows)
+
+
+def merged_lora(training: Training, settings: LrtSettings) -> SlotSolver:
+    """`lora_no_cot` with its adapter added to the base's matrices: the same function,
+    up to rounding, of a model that is saved and run without PEFT."""
+    solver = lora_no_cot(training, settings)
+    solver.model.base = solver.model.base.merge_and_unload()
+    return solver
 
 
 def no_thinking(training: Training, chain: bool = False) -> SlotSolver:
@@ -122,8 +148,27 @@ def no_thinking(training: Training, chain: bool = False) -> SlotSolver:
 
 thinking = partial(no_thinking, chain=True)
 
-LRT_METHODS: dict[str, Callable[[Training, LrtSettings], SlotSolver]] = {
-    "LRT": lrt,
-    "soft prompt": soft_prompt,
-    "LoRA No-CoT": lora_no_cot,
+
+def of_profile(
+    method: Callable[[Training, LrtSettings], SlotSolver], training: Training, **changes
+) -> SlotSolver:
+    """A method of this file with the `n_latents` of the training's own settings.
+
+    Args:
+        method: such as `lrt`.
+        training: see there.
+        changes: of the other settings, see `LrtSettings`.
+    """
+    n = training.settings.n_latents
+    return method(training, LrtSettings(n_latents=n, **changes))
+
+
+# What `lrkit.latent.trained` finds or trains.
+TUNED: dict[str, Callable[[Training], SlotSolver]] = {
+    "LRT": partial(of_profile, lrt),
+    "LRT, pooled": partial(of_profile, lrt, reading="pooled"),
+    "LRT, small network": partial(of_profile, lrt, body=small_body(64, 1)),
+    "LRT, large network": partial(of_profile, lrt, body=small_body(256, 4)),
+    "soft prompt": partial(of_profile, soft_prompt),
+    "LoRA No-CoT": partial(of_profile, merged_lora),
 }

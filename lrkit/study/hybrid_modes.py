@@ -3,7 +3,10 @@
 Always latent and always explicit are the two ends. A *random mix* sends a share of the
 questions, drawn blindly, to explicit thinking: the straight line between the ends. A
 router is worth having where it lies above that line at the same number of tokens. It
-pays for the latent attempt of every question; a mix does not.
+pays for the latent attempt of every question; a mix does not. Where words are always
+right, a router that knew which latent answers are right would be worth having if all
+latent attempts cost less than the words that the right ones save: so it depends on the
+traffic.
 
 The threshold is chosen on validation and used once on test. The router is ours.
 """
@@ -13,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from lrkit.data.problems import Question
@@ -25,14 +29,15 @@ def both_ways(solver: HybridSolver, problems: Sequence[Question]) -> pd.DataFram
     """Every question answered in both modes.
 
     Returns:
-        By question: `id`, `confidence` of the latent answer, `fast` and `slow`
-        (correct), `fast_tokens` and `slow_tokens` (written ones and latents).
+        By question: `id`, `n_steps`, `confidence` of the latent answer, `fast` and
+        `slow` (correct), `fast_tokens` and `slow_tokens` (written ones and latents).
     """
     questions = [p.question for p in problems]
     fast, slow = solver.fast.solve(questions), solver.slow.solve(questions)
     return pd.DataFrame(
         {
             "id": p.id,
+            "n_steps": p.n_steps,
             "confidence": one.confidence,
             "fast": same_answer(one.answer, p.answer),
             "slow": same_answer(other.answer, p.answer),
@@ -41,6 +46,26 @@ def both_ways(solver: HybridSolver, problems: Sequence[Question]) -> pd.DataFram
         }
         for p, one, other in zip(problems, fast, slow, strict=True)
     )
+
+
+def traffic(rows: pd.DataFrame, easy: npt.ArrayLike, share: float) -> pd.DataFrame:
+    """The longest beginning of both kinds of rows in which a share is easy.
+
+    Args:
+        rows: of `both_ways`.
+        easy: [questions], whether each is easy.
+        share: of the easy ones, from 0 to 1.
+
+    Raises:
+        ValueError: where a kind that is wanted is missing.
+    """
+    easy = np.asarray(easy, bool)
+    kinds = ((easy, share), (~easy, 1 - share))
+    n = min(kind.sum() / part for kind, part in kinds if part > 0)
+    if n < 1:
+        raise ValueError(f"there is no traffic with a share of {share}: a kind lacks.")
+    taken = [np.flatnonzero(kind)[: int(part * n + 1e-9)] for kind, part in kinds]
+    return rows.iloc[np.sort(np.concatenate(taken))].reset_index(drop=True)
 
 
 def routed(rows: pd.DataFrame, threshold: float) -> tuple[np.ndarray, np.ndarray]:
@@ -88,11 +113,18 @@ def choose_threshold(validation: pd.DataFrame, max_tokens: float) -> float:
     return float(best["threshold"].iloc[0])
 
 
-def compare(test: pd.DataFrame, threshold: float) -> pd.DataFrame:
+def compare(
+    test: pd.DataFrame, threshold: float, clusters: Sequence | None = None
+) -> pd.DataFrame:
     """The router on test, beside both ends and the random mix of as many tokens.
 
     A mix is taken at its expectation: each question counts by the share of mixes that
     answer it right, so that no draw adds noise.
+
+    Args:
+        test: rows of `both_ways`.
+        threshold: chosen elsewhere.
+        clusters: a name per question; those of one name are resampled together.
 
     Returns:
         By mode: `tokens` (mean), `explicit`, `accuracy`, `low`, `high` (95 %, over
@@ -116,7 +148,8 @@ def compare(test: pd.DataFrame, threshold: float) -> pd.DataFrame:
     }
     found = {}
     for name, (right, paid, explicit) in modes.items():
-        accuracy, gain = mean_estimate(right), paired_difference(correct, right)
+        accuracy = mean_estimate(right, clusters)
+        gain = paired_difference(correct, right, clusters)
         found[name] = {
             "tokens": paid.mean(), "explicit": float(explicit),
             "accuracy": accuracy.value, "low": accuracy.low, "high": accuracy.high,
