@@ -35,7 +35,7 @@ def length_histograms(
     lines = -(-len(arms) // columns)
     fig, axes = plt.subplots(
         lines, columns, figsize=(8.6, 0.4 + 2.3 * lines), dpi=110, sharex=True,
-        layout="constrained", squeeze=False,
+        sharey=True, layout="constrained", squeeze=False,
     )  # fmt: skip
     most = max(int(rows["latent_steps"].max()) for rows in arms.values())
     counts = np.arange(most + 1)

@@ -9,7 +9,10 @@ from lrkit.study import (
     adaptive_arms,
     answer_arms,
     fragility,
+    graph_arms,
     latent_arms,
+    latent_sft_arms,
+    lrt_arms,
     redundancy_arms,
 )
 from lrkit.study.claims import evidence
@@ -78,6 +81,37 @@ def test_claims_name_their_source_and_notebook_and_no_two_are_the_same():
     for c in CLAIMS:
         assert c.source in SOURCES and c.notebook.isdigit() and len(c.notebook) == 2
         assert c.tested and (c.unit == "points" or c.bound == 0 or c.evidence)
+
+
+def test_claims_name_arms_that_their_studies_have():
+    studies = {
+        "latent_arms": latent_arms.ARMS, "graph_arms": graph_arms.METHODS,
+        "lrt_arms": lrt_arms.ARMS, "latent_sft_arms": latent_sft_arms.ARMS,
+        "adaptive_arms": adaptive_arms.ARMS, "fragility": fragility.ARMS,
+        "redundancy_arms": redundancy_arms.ARMS,
+    }  # fmt: skip
+    seen = set()
+    for c in CLAIMS:
+        if c.evidence is None:
+            continue
+        name = c.evidence.func.__name__
+        args, others = list(c.evidence.args), c.evidence.keywords
+        if name == "accuracy":
+            first = others.get("folder", "latent_arms")
+            folders = (first, others.get("other") or first)
+        elif name == "short_runs":
+            args, folders = [a for a in args[1:] if a], ("fragility",) * 2
+        elif name.startswith("adaptive"):
+            n = 1 if name in ("adaptive_trend", "adaptive_control") else 2
+            args, folders = args[:n], ("adaptive_arms",) * 2
+        elif name == "damaged":
+            args, folders = [args[0], args[3][0]], ("redundancy_arms",) * 2
+        else:
+            continue
+        seen.add(name)
+        for arm, folder in zip(args[:2], folders, strict=False):
+            assert arm in studies[folder], (c.says, arm)
+    assert len(seen) == 8
 
 
 # --- evidence from records ------------------------------------------------------------

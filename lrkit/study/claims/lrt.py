@@ -91,7 +91,7 @@ NETWORK = (
     ),
     _tuned(
         "ablation", "larger bases gain more from more latents",
-        "on the wider base, 32 latents minus 1, test",
-        evidence=_gain("LRT, wide base, latents: 32", "LRT, wide base, latents: 1"),
+        "on the wider base, 16 latents minus 1, test",
+        evidence=_gain("LRT, wide base, latents: 16", "LRT, wide base, latents: 1"),
     ),
 )  # fmt: skip
