@@ -17,7 +17,7 @@ from lrkit.latent.lgr_baselines import (
 from lrkit.latent.lgr_distillation import (
     DistilledConfig,
     DistilledModel,
-    divergence,
+    words_divergence,
     written_by,
 )
 from lrkit.latent.slots import SLOT
@@ -37,11 +37,11 @@ def test_the_divergence_by_hand():
     a, b = torch.randn(4, 7, requires_grad=True), torch.randn(4, 7, requires_grad=True)
     p, q = (b / 2).softmax(-1), (a / 2).softmax(-1)
     wanted = 4 * (p * (p / q).log()).sum(-1).mean()
-    found = divergence(a, b, 2.0)
+    found = words_divergence(a, b, 2.0)
     assert torch.allclose(found, wanted, atol=1e-6) and found > 0.1
     found.backward()
     assert a.grad.abs().sum() > 0 and b.grad is None
-    assert divergence(a, a).abs() < 1e-6
+    assert words_divergence(a, a).abs() < 1e-6
 
 
 def student(tokenizer, **config):
@@ -65,7 +65,7 @@ def test_the_distillation_counts_chain_and_answer_alone(chatml, alpha):
         ours, theirs = (m(ids).logits[0, -k - 1 : -1] for m in (model.base, teacher))
         target = torch.tensor(row.rest)
         ce += torch.nn.functional.cross_entropy(ours, target, reduction="sum")
-        kl += k * divergence(ours, theirs, 2.0)
+        kl += k * words_divergence(ours, theirs, 2.0)
         n += k
     assert torch.allclose(found, ((1 - alpha) * ce + alpha * kl) / n, rtol=1e-3)
     found.backward()
@@ -85,7 +85,7 @@ def test_a_student_comes_nearer_to_its_teacher(training, chatml):
         with torch.no_grad():
             ours, theirs = solver.model(x).logits[0], teacher(x).logits[0]
         n = len(row.rest)
-        return float(divergence(ours[-n - 1 : -1], theirs[-n - 1 : -1]))
+        return float(words_divergence(ours[-n - 1 : -1], theirs[-n - 1 : -1]))
 
     near = distilled(training, teacher, chatml, alpha=1.0)
     far = distilled(

@@ -11,8 +11,8 @@ from lrkit.latent.released.prompts import (
     after_hash,
     beginning,
     boxed,
+    final_number,
     first_number_after_cue,
-    last_number,
 )
 
 
@@ -30,9 +30,9 @@ def test_a_prompt_begins_as_the_tokenizer_begins(mistral):
 @pytest.mark.parametrize(
     ("read", "text", "wanted"),
     [
-        (last_number, "The answer is: 1,234", "1234"),
-        (last_number, "3 and -4.5.", "-4.5"),
-        (last_number, "none", ""),
+        (final_number, "The answer is: 1,234", "1234"),
+        (final_number, "3 and -4.5.", "-4.5"),
+        (final_number, "none", ""),
         (after_hash, "<<1+2=3>>\n### 1,003", "1003"),
         (after_hash, "### Ann is a wumpus.", "Ann is a wumpus."),
         (first_number_after_cue, " The answer is: 7 or 8", "7"),

@@ -28,7 +28,7 @@ from lrkit.latent.slots import SlotModel, SlotOutput
 from lrkit.latent.solvers import Solver
 
 
-def divergence(
+def words_divergence(
     student: torch.Tensor, teacher: torch.Tensor, temperature: float = 1.0
 ) -> torch.Tensor:
     """T^2 * KL(p_T || p_S): mean over positions, in nats, a scalar.
@@ -133,7 +133,7 @@ class DistilledModel(SlotModel):
             ).logits  # fmt: skip
         n = out.logits.shape[1]
         scored = labels[:, -n:][:, 1:] != IGNORED
-        kl = divergence(
+        kl = words_divergence(
             out.logits[:, :-1][scored],
             theirs[:, -n:][:, :-1][scored],
             self.config.kd_temperature,

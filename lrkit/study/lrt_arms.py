@@ -190,7 +190,7 @@ def run_one(profile: Profile, arm: str, seed: int, out: Path) -> dict:
             for name, other in ARMS.items()
             if not other.method
         }
-        lrt_records.seconds({arm: solver} | others, settings, folder / name)
+        lrt_records.timed({arm: solver} | others, settings, folder / name)
     if logs:
         (folder / f"{name}-log.json").write_text(json.dumps(brief(logs)) + "\n")
     frozen = isinstance(solver.model, FrozenSlotModel)

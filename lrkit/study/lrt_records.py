@@ -115,9 +115,7 @@ def drawn(
     return pd.DataFrame({"id": ids, "share": share[ids].to_numpy()})
 
 
-def seconds(
-    solvers: Mapping[str, Solver], settings: LatentSettings, stem: Path
-) -> None:
+def timed(solvers: Mapping[str, Solver], settings: LatentSettings, stem: Path) -> None:
     """`-latency`: of solvers that take turns on questions of validation."""
     questions = [p.question for p in problems_of(settings, "validation")[:N_TIMED]]
     rows = latency(solvers, questions, device())

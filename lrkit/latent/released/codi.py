@@ -42,7 +42,7 @@ from peft import LoraConfig, TaskType, get_peft_model
 from lrkit.latent.codi import CodiModel
 from lrkit.latent.released.checkpoint import Checkpoint
 from lrkit.latent.released.key_map import KeyMap, Part, renamed
-from lrkit.latent.released.prompts import beginning, last_number, prompt_rows
+from lrkit.latent.released.prompts import beginning, final_number, prompt_rows
 from lrkit.latent.released.release import Released
 from lrkit.latent.released.strict import load_mapped
 from lrkit.latent.released.tables import (
@@ -153,4 +153,4 @@ def release(
         model, rows, n_latents, writes_chain=True, batch_size=batch_size,
         max_new_tokens=max_new_tokens,
     )  # fmt: skip
-    return Released("codi", solver, last_number, report)
+    return Released("codi", solver, final_number, report)

@@ -95,7 +95,7 @@ def beginning(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
 
 
 # --- answers ------------------------------------------------------------------------
-def last_number(text: str) -> str:
+def final_number(text: str) -> str:
     """The last number of a text without its commas, or "" (CODI, `test.py`)."""
     found = NUMBER.findall(text.replace(",", ""))
     return found[-1] if found else ""

@@ -104,6 +104,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m lrkit.study.bench.adaptive")
     parser.add_argument("--out", type=Path, help="JSON file")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--cases", nargs="*", choices=list(CASES), default=list(CASES))
     parser.add_argument(
         "--small", action="store_true", help="few rows, for trying; into build/"
     )
@@ -117,6 +118,7 @@ def main() -> None:
         {
             name: lambda name=name, make=make: (name, make())
             for name, make in CASES.items()
+            if name in args.cases
         },
         lambda case: bench(*case, rows, tokens, args.repeats),
         FileNotFoundError,
