@@ -9,6 +9,7 @@ from latent_models import problem, rows_for, tiny_gpt2, tiny_llama
 from lrkit.data.problem_sets import evaluation_problems
 from lrkit.latent.layout import collate
 from lrkit.latent.lrt import SoftPromptModel
+from lrkit.latent.lrt_methods import answered
 from lrkit.latent.slots import SLOT
 from lrkit.latent.trained import load_base
 from lrkit.models import load_tokenizer
@@ -33,7 +34,7 @@ def test_fitted_vectors_make_likelier_what_is_wanted_whatever_it_is(model, chatm
     before = {n: w.clone() for n, w in model.named_parameters()}
 
     def loss(fitted, problems):
-        made = [rows.latent(p, 2) for p in problems]
+        made = [answered(rows, p, rows.latent(p, 2)) for p in problems]
         batch = collate(made, model.id_of(SLOT), chatml.pad_token_id)
         with torch.no_grad():
             return float(model(**batch, latents=fitted.latents).loss)
