@@ -240,9 +240,9 @@ def accuracy_and_length(
     """
     fig, ax = plt.subplots(figsize=(8.6, 4.2), dpi=110, layout="constrained")
     ax.spines[["top", "right"]].set_visible(False)
-    styles = itertools.cycle(
-        zip((BLUE, ORANGE, GREEN, PURPLE, GREY, "black"), "os^DvP", strict=True)
-    )
+    # Six colours and five markers: thirty points before two look alike.
+    colors = itertools.cycle((BLUE, ORANGE, GREEN, PURPLE, GREY, "black"))
+    styles = zip(colors, itertools.cycle("os^Dv"), strict=False)
     for (name, (x, y)), (color, marker) in zip(points.items(), styles, strict=False):
         whiskers = [[100 * (y.value - y.low)], [100 * (y.high - y.value)]]
         ax.errorbar(

@@ -5,11 +5,13 @@ import random
 import pandas as pd
 import pytest
 from latent_models import problem, rows_for, tiny_llama
+from matplotlib import pyplot as plt
 
 from lrkit.latent.curriculum import Curriculum
 from lrkit.latent.slots import SlotModel
-from lrkit.plots_latent import KINDS, by_number, token_rows
+from lrkit.plots_latent import KINDS, accuracy_and_length, by_number, token_rows
 from lrkit.study.row_pictures import boxes, place_of
+from lrkit.study.stats import Estimate
 
 PROBLEM = problem(3)
 
@@ -72,3 +74,11 @@ def test_a_line_is_drawn_for_each_method_in_percent():
     drawn = {line.get_label(): list(line.get_ydata()) for line in ax.lines}
     assert drawn == {"CoT": [100, 50], "pause": [25, 0]}
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("steps", "share that is right, %")
+
+
+def test_points_of_a_figure_are_told_apart():
+    points = {f"p{k}": (k, Estimate(0.5, 0.4, 0.6, 10)) for k in range(13)}
+    (ax,) = accuracy_and_length(points, "tokens").axes
+    styles = [(c[0].get_color(), c[0].get_marker()) for c in ax.containers]
+    assert len(set(styles)) == len(points)
+    plt.close("all")
