@@ -12,8 +12,7 @@ A row's decisions, latents and answer are those that it has alone, and those tha
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -24,36 +23,19 @@ from lrkit.latent.adaptive import AdaptiveModel
 from lrkit.latent.chain_rows import ChainRows
 from lrkit.latent.layout import SlotRow
 from lrkit.latent.passes import Passes
-from lrkit.latent.solvers import BatchSolver, Solution
 from lrkit.latent.stop_policies import StopPolicy, greedy
+from lrkit.latent.thinking import ThinkingSolver, Thoughts
 
 
 @dataclass(frozen=True)
-class Thoughts:
-    """What a batch of rows has thought.
+class DecidedThoughts(Thoughts):
+    """Thoughts, and what the head said of when they should end.
 
     Attributes:
-        cache: of all rows, [batch, beginning + longest thought].
-        mask: the same, 1 where a row has a token or a latent.
-        n_latents: of each row.
-        logits: [batch, longest thought + 1, 2], what the head said at each decision; 0
-            behind a row's end.
+        logits: [batch, longest thought + 1, 2], at each decision; 0 behind a row's end.
     """
 
-    cache: DynamicCache
-    mask: torch.Tensor
-    n_latents: list[int]
     logits: torch.Tensor
-
-    def then(self, rest: Sequence[int]) -> dict[str, object]:
-        """Inputs of `generate`: all rows go on with the same token ids."""
-        ids = torch.tensor([list(rest)], device=self.mask.device)
-        ids = ids.expand(len(self.mask), -1)
-        return {
-            "input_ids": ids,
-            "attention_mask": torch.cat([self.mask, torch.ones_like(ids)], 1),
-            "past_key_values": self.cache,
-        }
 
 
 @torch.no_grad()
@@ -64,7 +46,7 @@ def think(
     policy: StopPolicy,
     n_max: int,
     n_min: int = 0,
-) -> Thoughts:
+) -> DecidedThoughts:
     """Let each row think until it is stopped.
 
     A change of what is written (`SlotModel.writing`) is given the rows that still
@@ -111,7 +93,7 @@ def think(
         mask = torch.cat([mask, torch.ones_like(mask[:, :1])], 1)
         state = pass_over(model, model.latent(state, step), mask, cache)
     thought = torch.arange(step, device=rows.device) < n_latents[:, None]
-    return Thoughts(
+    return DecidedThoughts(
         cache.whole(),
         torch.cat([attention_mask, thought.to(attention_mask)], 1),
         n_latents.tolist(),
@@ -138,7 +120,7 @@ def pass_over(
 
 
 @dataclass(frozen=True)
-class AdaptiveSolver(BatchSolver):
+class AdaptiveSolver(ThinkingSolver):
     """An `AdaptiveModel` that stops by itself, or as a control says, and answers
     greedily.
 
@@ -175,23 +157,10 @@ class AdaptiveSolver(BatchSolver):
         it, the cue."""
         return self.rows.asked(question, self.n_max, cue=not self.writes_chain)
 
-    @torch.inference_mode()
-    def solve_batch(self, asked: list[SlotRow]) -> Iterator[Solution]:
-        """Solutions of one batch, in its order."""
-        began = time.perf_counter()
+    def thoughts(self, asked: Sequence[SlotRow]) -> DecidedThoughts:
+        """What the model thinks about some questions."""
         begun = self.batch_of([SlotRow(row.before) for row in asked])
-        thoughts = think(
+        return think(
             self.model.eval(), **begun, policy=self.policy, n_max=self.n_max,
             n_min=self.n_min,
         )  # fmt: skip
-        rest = asked[0].rest
-        new = self.decode(thoughts.then(rest))[:, len(rest) :].tolist()
-        seconds = (time.perf_counter() - began) / len(asked)
-        for row, n, ids in zip(asked, thoughts.n_latents, new, strict=True):
-            yield self.solution(
-                ids,
-                latent_steps=n,
-                passes=1 + n + 1,  # the beginning, the latents, what follows them
-                positions=len(row.before) + n + len(rest),
-                seconds=seconds,
-            )

@@ -13,8 +13,7 @@ been sure of itself for some steps (`ColdStop`).
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -27,7 +26,8 @@ from lrkit.latent.layout import SlotRow
 from lrkit.latent.passes import Passes
 from lrkit.latent.slot_config import SLOT
 from lrkit.latent.slots import SlotModel
-from lrkit.latent.solvers import BatchSolver, SlotSolver, Solution
+from lrkit.latent.solvers import SlotSolver
+from lrkit.latent.thinking import ThinkingSolver, Thoughts
 
 
 @dataclass(frozen=True)
@@ -50,33 +50,17 @@ class ColdStop:
 
 
 @dataclass(frozen=True)
-class Thoughts:
-    """What a batch of rows has thought.
+class WrittenThoughts(Thoughts):
+    """Thoughts, and what they are made of.
 
     Attributes:
-        cache: of all rows, [batch, beginning + longest thought].
-        mask: the same, 1 where a row has a token or a latent.
-        n_latents: of each row.
         written: [batch, longest thought, width], the latents; 0 behind a row's end.
         read: the same of the states that they were made from; None where they were
             given.
     """
 
-    cache: DynamicCache
-    mask: torch.Tensor
-    n_latents: list[int]
     written: torch.Tensor
     read: torch.Tensor | None = None
-
-    def then(self, rest: Sequence[int]) -> dict[str, object]:
-        """Inputs of `generate`: all rows go on with the same token ids."""
-        ids = torch.tensor([list(rest)], device=self.mask.device)
-        ids = ids.expand(len(self.mask), -1)
-        return {
-            "input_ids": ids,
-            "attention_mask": torch.cat([self.mask, torch.ones_like(ids)], 1),
-            "past_key_values": self.cache,
-        }
 
 
 @torch.no_grad()
@@ -87,7 +71,7 @@ def think(
     end: int,
     n_max: int,
     cold_stop: ColdStop | None = None,
-) -> Thoughts:
+) -> WrittenThoughts:
     """Let each row think until it says the end.
 
     A change of what is written (`SlotModel.writing`) is given the rows that still
@@ -133,7 +117,7 @@ def think(
         state, logits = _pass(model, vector, mask, cache)
     thought = torch.arange(step, device=rows.device) < n_latents[:, None]
     nothing = state.new_zeros(len(input_ids), 0, state.shape[-1])
-    return Thoughts(
+    return WrittenThoughts(
         cache.whole(),
         torch.cat([attention_mask, thought.to(attention_mask)], 1),
         n_latents.tolist(),
@@ -148,7 +132,7 @@ def given_thoughts(
     input_ids: torch.Tensor,
     attention_mask: torch.Tensor,
     latents: Sequence[torch.Tensor],
-) -> Thoughts:
+) -> WrittenThoughts:
     """Thoughts that are already there: question and latents in one pass.
 
     Args:
@@ -164,7 +148,7 @@ def given_thoughts(
     mask = torch.cat([attention_mask, thought.to(attention_mask)], 1)
     vectors, cache = model.embed(input_ids), DynamicCache(config=model.base.config)
     _pass(model, torch.cat([vectors, written.to(vectors)], 1), mask, cache)
-    return Thoughts(cache, mask, n_latents, written)
+    return WrittenThoughts(cache, mask, n_latents, written)
 
 
 def _pass(
@@ -179,7 +163,7 @@ def _pass(
 
 
 @dataclass(frozen=True)
-class SuperpositionSolver(BatchSolver):
+class SuperpositionSolver(ThinkingSolver):
     """A model that thinks in latents until it says the end, and answers greedily.
 
     Attributes:
@@ -220,30 +204,13 @@ class SuperpositionSolver(BatchSolver):
         """The question; behind the thought come its end and the cue."""
         return self.thought.asked(question)
 
-    def thoughts(self, asked: Sequence[SlotRow]) -> Thoughts:
+    def thoughts(self, asked: Sequence[SlotRow]) -> WrittenThoughts:
         """What the model thinks about some questions."""
         begun = self.batch_of([SlotRow(row.before) for row in asked])
         model, end = self.model.eval(), self.thought.end
         return think(
             model, **begun, end=end, n_max=self.n_max, cold_stop=self.cold_stop
         )
-
-    @torch.inference_mode()
-    def solve_batch(self, asked: list[SlotRow]) -> Iterator[Solution]:
-        """Solutions of one batch, in its order."""
-        began = time.perf_counter()
-        thoughts = self.thoughts(asked)
-        rest = asked[0].rest
-        new = self.decode(thoughts.then(rest))[:, len(rest) :].tolist()
-        seconds = (time.perf_counter() - began) / len(asked)
-        for row, n, ids in zip(asked, thoughts.n_latents, new, strict=True):
-            yield self.solution(
-                ids,
-                latent_steps=n,
-                passes=1 + n + 1,  # the beginning, the latents, what follows them
-                positions=len(row.before) + n + len(rest),
-                seconds=seconds,
-            )
 
 
 def soft_thinking(

@@ -8,16 +8,14 @@ in their places: thought as always, then replaced all at once, as in
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import torch
 
-from lrkit.latent.adaptive_solver import AdaptiveSolver, think
-from lrkit.latent.latent_sft_solver import given_thoughts
+from lrkit.latent.adaptive_solver import AdaptiveSolver
+from lrkit.latent.latent_sft_solver import WrittenThoughts, given_thoughts
 from lrkit.latent.layout import SlotRow
-from lrkit.latent.solvers import Solution
 from lrkit.study.thought_controls import ThoughtChange, zeroed
 
 
@@ -38,13 +36,9 @@ class ChangedAdaptiveSolver(AdaptiveSolver):
         own = {f.name: getattr(solver, f.name) for f in fields(AdaptiveSolver)}
         return cls(**own, change=change)
 
-    def own_latents(self, asked: list[SlotRow]) -> list[torch.Tensor]:
+    def own_latents(self, asked: Sequence[SlotRow]) -> list[torch.Tensor]:
         """What each question thinks by itself, [its latents, width]."""
-        begun = self.batch_of([SlotRow(row.before) for row in asked])
-        lengths = think(
-            self.model.eval(), **begun, policy=self.policy, n_max=self.n_max,
-            n_min=self.n_min,
-        ).n_latents  # fmt: skip
+        lengths = super().thoughts(asked).n_latents
         rows = [SlotRow(r.before, n) for r, n in zip(asked, lengths, strict=True)]
         latents = self.model(**self.batch_of(rows), logits_to_keep=1).latents
         if latents is None:  # no question thinks at all
@@ -53,20 +47,8 @@ class ChangedAdaptiveSolver(AdaptiveSolver):
         return [part[:n] for part, n in zip(latents, lengths, strict=True)]
 
     @torch.inference_mode()
-    def solve_batch(self, asked: list[SlotRow]) -> Iterator[Solution]:
-        """Solutions of one batch, in its order."""
-        began = time.perf_counter()
+    def thoughts(self, asked: Sequence[SlotRow]) -> WrittenThoughts:
+        """The other thoughts, of the lengths of the own ones."""
         latents = self.change(self.own_latents(asked))
         begun = self.batch_of([SlotRow(row.before) for row in asked])
-        thoughts = given_thoughts(self.model, **begun, latents=latents)
-        rest = asked[0].rest
-        new = self.decode(thoughts.then(rest))[:, len(rest) :].tolist()
-        seconds = (time.perf_counter() - began) / len(asked)
-        for row, n, ids in zip(asked, thoughts.n_latents, new, strict=True):
-            yield self.solution(
-                ids,
-                latent_steps=n,
-                passes=1 + n + 1,
-                positions=len(row.before) + n + len(rest),
-                seconds=seconds,
-            )
+        return given_thoughts(self.model, **begun, latents=latents)

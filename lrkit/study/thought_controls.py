@@ -14,7 +14,7 @@ import torch
 
 from lrkit.latent.latent_sft_solver import (
     SuperpositionSolver,
-    Thoughts,
+    WrittenThoughts,
     given_thoughts,
 )
 from lrkit.latent.layout import SlotRow
@@ -83,7 +83,7 @@ class ChangedThoughtSolver(SuperpositionSolver):
 
     change: ThoughtChange = zeroed
 
-    def thoughts(self, asked: Sequence[SlotRow]) -> Thoughts:
+    def thoughts(self, asked: Sequence[SlotRow]) -> WrittenThoughts:
         """The other thoughts, of the lengths of the own ones."""
         own = super().thoughts(asked)
         latents = self.change(
