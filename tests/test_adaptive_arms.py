@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
+from recorded import checked_accuracy
 
 from lrkit.data.problem_sets import evaluation_problems
 from lrkit.divergence import GuardSettings
@@ -14,7 +15,6 @@ from lrkit.paths import results_dir
 from lrkit.profiles import load_profile
 from lrkit.study import adaptive_arms as arms
 from lrkit.study.recording import slug
-from lrkit.study.scoreboard import same_answer
 
 STUDY = load_profile("study")
 
@@ -31,20 +31,14 @@ def test_rows_are_those_of_the_recorded_answers(record):
     assert not record.duplicated(["arm", "seed"]).any()
     settings = replace(STUDY.latent, eval_rows=4 * STUDY.latent.eval_rows)
     for split in ("test", "longer"):
-        wanted = {p.id: p.answer for p in evaluation_problems(settings, split)}
+        asked = evaluation_problems(settings, split)
         for run in record.to_dict("records"):
             name = f"{slug(run['arm'])}-{run['seed']}-{split}.csv"
-            found = pd.read_csv(results_dir() / arms.FOLDER / name, dtype=str)
-            assert found["id"].tolist() == list(wanted)
-            said = found["answer"].fillna("")
-            right = [
-                same_answer(*pair) for pair in zip(said, wanted.values(), strict=True)
-            ]
-            assert right == (found["correct"] == "True").tolist()
-            assert run[f"accuracy_{split}"] == pytest.approx(
-                sum(right) / len(right), abs=1e-4
-            )
-            mean = found["latent_steps"].astype(float).mean()
+            file = results_dir() / arms.FOLDER / name
+            found = pd.read_csv(file, dtype={"answer": str})
+            accuracy = checked_accuracy(found, asked)
+            assert run[f"accuracy_{split}"] == pytest.approx(accuracy, abs=1e-4)
+            mean = found["latent_steps"].mean()
             assert run[f"latents_{split}"] == pytest.approx(mean, abs=1e-3)
 
 

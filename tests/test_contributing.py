@@ -8,7 +8,6 @@ import torch
 from latent_models import problem, tiny_llama
 
 from lrkit.latent import maps
-from lrkit.latent import trained as module
 from lrkit.latent.families import FAMILIES
 from lrkit.latent.trained import trained
 from lrkit.paths import root
@@ -39,23 +38,9 @@ def apart(blocks, tmp_path, monkeypatch):
     maps.MAPS.update(known)
 
 
-@pytest.fixture
-def runs(tmp_path, monkeypatch):
-    """Runs are kept in a folder of the test."""
-
-    def folder(name, key):
-        path = tmp_path / "runs" / f"{name}-{key}"
-        path.mkdir(parents=True, exist_ok=True)
-        return path
-
-    monkeypatch.setattr(module, "run_folder", folder)
-
-
-def test_the_method_is_trained_found_and_controlled(apart, chatml, tmp_path, runs):
-    tiny_llama(len(chatml)).save_pretrained(tmp_path / "base")
-    chatml.save_pretrained(tmp_path / "base")
+def test_the_method_is_trained_found_and_controlled(apart, tiny_base):
     settings = load_profile(
-        "smoke", "latent", base=str(tmp_path / "base"), steps=4, batch_size=2,
+        "smoke", "latent", base=tiny_base, steps=4, batch_size=2,
         n_latents=3, context=256,
     ).latent  # fmt: skip
     solver, logs = trained(settings, "apart", 0, GIVEN)
@@ -88,7 +73,7 @@ def test_latents_that_are_alike_cost_their_price(apart, chatml):
         assert costs[1] - costs[0] == pytest.approx(2 * cosine, abs=1e-5)
 
 
-def test_the_second_block_runs(blocks, apart, runs, capsys):
+def test_the_second_block_runs(blocks, apart, tiny_base, capsys):
     exec(blocks[1].replace('"cpu"', '"smoke"'), {})
     lines = capsys.readouterr().out.splitlines()
     assert {line.rpartition(" ")[0] for line in lines} >= {"zeroed", "3 latents"}

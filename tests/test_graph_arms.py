@@ -2,6 +2,7 @@
 
 import pandas as pd
 import pytest
+from recorded import checked_accuracy
 
 from lrkit.data.problem_sets import evaluation_problems
 from lrkit.latent.methods import METHODS
@@ -12,7 +13,6 @@ from lrkit.study.breadth import breadth
 from lrkit.study.graph_arms import BY_CURRICULUM, FOLDER, run_one, settings_of
 from lrkit.study.latent_arms import recorded
 from lrkit.study.recording import slug
-from lrkit.study.scoreboard import same_answer
 
 STUDY = load_profile("study")
 
@@ -30,22 +30,15 @@ def test_arms_are_methods_and_accuracies_are_those_of_the_answers(record):
     assert not runs.duplicated(["arm", "seed"]).any()
     settings = settings_of(STUDY)
     for split in ("validation", "test"):
-        wanted = {p.id: p.answer for p in evaluation_problems(settings, split)}
+        asked = evaluation_problems(settings, split)
         for run in runs.to_dict("records"):
             part = answers[
                 (answers["arm"] == run["arm"])
                 & (answers["seed"] == run["seed"])
                 & (answers["split"] == split)
             ]
-            assert part["id"].tolist() == list(wanted)
-            found = part["answer"].fillna("")
-            right = [
-                same_answer(*pair) for pair in zip(found, wanted.values(), strict=True)
-            ]
-            assert right == part["correct"].tolist()
-            assert run[f"accuracy_{split}"] == pytest.approx(
-                sum(right) / len(right), abs=1e-4
-            )
+            accuracy = checked_accuracy(part, asked)
+            assert run[f"accuracy_{split}"] == pytest.approx(accuracy, abs=1e-4)
 
 
 @pytest.mark.parametrize("arm", ["No-CoT", "pause", "COCONUT"])

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
+from recorded import checked_accuracy
 
 from lrkit.data.problem_sets import SPLITS, evaluation_problems
 from lrkit.paths import results_dir
@@ -12,7 +13,6 @@ from lrkit.profiles import load_profile
 from lrkit.study import latent_arms
 from lrkit.study.latent_arms import ARMS, MAIN, recorded, run_one, settings_of
 from lrkit.study.recording import slug
-from lrkit.study.scoreboard import same_answer
 
 STUDY = load_profile("study")
 
@@ -48,14 +48,8 @@ def test_every_run_answered_the_questions_that_there_are(record):
     _, answers = record
     for split in SPLITS:
         asked = evaluation_problems(STUDY.latent, split)
-        wanted = {p.id: p.answer for p in asked}
         for _, part in answers[answers["split"] == split].groupby(["arm", "seed"]):
-            assert part["id"].tolist() == list(wanted)
-            found = part["answer"].fillna("")
-            right = [
-                same_answer(*pair) for pair in zip(found, wanted.values(), strict=True)
-            ]
-            assert right == part["correct"].tolist()
+            checked_accuracy(part, asked)
 
 
 def test_provenance_is_recorded(record):

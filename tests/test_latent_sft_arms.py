@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from recorded import checked_accuracy
 
 from lrkit.data.problem_sets import evaluation_problems
 from lrkit.latent.latent_sft_methods import LATENT_SFT
@@ -14,7 +15,6 @@ from lrkit.profiles import load_profile
 from lrkit.study import latent_sft_arms as arms
 from lrkit.study.latent_sft_measures import KS
 from lrkit.study.recording import slug
-from lrkit.study.scoreboard import same_answer
 from lrkit.study.thought_controls import THOUGHT_CHANGES
 
 STUDY = load_profile("study")
@@ -35,15 +35,8 @@ def test_rows_are_those_of_the_recorded_answers(record):
         answers = pd.read_csv(file, dtype={"answer": str})
         for split, part in answers.groupby("split"):
             asked = evaluation_problems(STUDY.latent, split)
-            assert part["id"].tolist() == [p.id for p in asked]
-            found = part["answer"].fillna("")
-            right = [
-                same_answer(a, p.answer) for a, p in zip(found, asked, strict=True)
-            ]
-            assert right == part["correct"].tolist()
-            assert run[f"accuracy_{split}"] == pytest.approx(
-                sum(right) / len(right), abs=1e-4
-            )
+            accuracy = checked_accuracy(part, asked)
+            assert run[f"accuracy_{split}"] == pytest.approx(accuracy, abs=1e-4)
 
 
 def test_recorded_rates_lie_where_rates_can_lie(record):

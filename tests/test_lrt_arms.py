@@ -5,6 +5,7 @@ from dataclasses import fields, replace
 
 import pandas as pd
 import pytest
+from recorded import checked_accuracy
 
 from lrkit.data.other_words import OTHER, TRAINED, in_words
 from lrkit.latent.grpo import GRPOSettings
@@ -16,7 +17,6 @@ from lrkit.study import lrt_arms as arms
 from lrkit.study import lrt_records as records
 from lrkit.study.hybrid_modes import compare, sweep
 from lrkit.study.recording import slug
-from lrkit.study.scoreboard import same_answer
 
 STUDY = load_profile("study")
 SPLITS = (*records.SPLITS, *records.WORDED)
@@ -38,15 +38,9 @@ def test_rows_are_those_of_the_recorded_answers(record):
         answers = pd.read_csv(file, dtype={"answer": str})
         assert set(answers["split"]) == set(SPLITS)
         for split, part in answers.groupby("split"):
-            assert part["id"].tolist() == [p.id for p in asked[split]]
-            found = part["answer"].fillna("")
-            right = [
-                same_answer(a, p.answer)
-                for a, p in zip(found, asked[split], strict=True)
-            ]
-            assert right == part["correct"].tolist()
+            accuracy = checked_accuracy(part, asked[split])
             column = f"accuracy_{split.replace(' ', '_')}"
-            assert run[column] == pytest.approx(sum(right) / len(right), abs=1e-4)
+            assert run[column] == pytest.approx(accuracy, abs=1e-4)
 
 
 def test_arms_with_a_second_stage_have_their_first_stage_among_them():

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
+from recorded import checked_accuracy
 
 from lrkit.data.problem_sets import evaluation_problems
 from lrkit.latent.grpo import GRPOSettings
@@ -12,7 +13,6 @@ from lrkit.paths import results_dir
 from lrkit.profiles import load_profile
 from lrkit.study import short_chain_arms as arms
 from lrkit.study.recording import slug
-from lrkit.study.scoreboard import same_answer
 
 STUDY = load_profile("study")
 
@@ -32,15 +32,8 @@ def test_rows_are_those_of_the_recorded_answers(record):
         answers = pd.read_csv(file, dtype={"answer": str})
         for split, part in answers.groupby("split"):
             asked = evaluation_problems(STUDY.latent, split)
-            assert part["id"].tolist() == [p.id for p in asked]
-            found = part["answer"].fillna("")
-            right = [
-                same_answer(a, p.answer) for a, p in zip(found, asked, strict=True)
-            ]
-            assert right == part["correct"].tolist()
-            assert run[f"accuracy_{split}"] == pytest.approx(
-                sum(right) / len(right), abs=1e-4
-            )
+            accuracy = checked_accuracy(part, asked)
+            assert run[f"accuracy_{split}"] == pytest.approx(accuracy, abs=1e-4)
             assert run[f"tokens_{split}"] == pytest.approx(
                 part["text_tokens"].mean(), abs=0.01
             )

@@ -12,15 +12,12 @@ ceiling), and the metrics of the thoughts on validation.
 from __future__ import annotations
 
 import json
-import platform
 import resource
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
-import torch
-import transformers
 
 from lrkit.cache import fingerprint
 from lrkit.data.problem_sets import evaluation_problems
@@ -40,7 +37,7 @@ from lrkit.study.latent_sft_measures import (
     rates,
     several_chains,
 )
-from lrkit.study.recording import record_runs, slug
+from lrkit.study.recording import record_runs, slug, write_rows
 from lrkit.study.scoreboard import COSTS
 
 FOLDER = "latent_sft_arms"
@@ -82,13 +79,9 @@ def run_one(profile: Profile, arm: str, seed: int, out: Path) -> dict:
     """Train, answer and measure one (arm, random seed); the row of the table."""
     settings, began = profile.latent, time.time()
     folder, name = out / FOLDER, f"{slug(arm)}-{seed}"
-    folder.mkdir(parents=True, exist_ok=True)
 
     def keep(table: pd.DataFrame, what: str) -> None:
-        table.to_csv(
-            folder / f"{name}{what}.csv", index=False, float_format="%.5g",
-            lineterminator="\n",
-        )  # fmt: skip
+        write_rows(table, folder / f"{name}{what}.csv")
 
     encoder, logs = None, {}
     if arm in LATENT_SFT:
@@ -122,24 +115,15 @@ def run_one(profile: Profile, arm: str, seed: int, out: Path) -> dict:
         for part, log in logs.items()
     }
     (folder / f"{name}-loss.json").write_text(json.dumps(curve) + "\n")
-    return row | provenance(settings, arm, seed)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    return row | {"peak_rss_mb": peak, "key": key_of(settings, arm, seed)}
 
 
-def provenance(settings: LatentSettings, arm: str, seed: int) -> dict:
-    """What a row says of where it comes from."""
-    key = (
-        run_key(settings, arm, seed)
-        if arm in LATENT_SFT
-        else fingerprint({"settings": settings, "arm": arm, "seed": seed}, MODULES)
-    )
-    return {
-        "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-        "key": key,
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, CPU",
-        "versions": json.dumps(
-            {"torch": torch.__version__, "transformers": transformers.__version__}
-        ),
-    }
+def key_of(settings: LatentSettings, arm: str, seed: int) -> str:
+    """Fingerprint of what an arm is made from."""
+    if arm in LATENT_SFT:
+        return run_key(settings, arm, seed)
+    return fingerprint({"settings": settings, "arm": arm, "seed": seed}, MODULES)
 
 
 def main() -> None:

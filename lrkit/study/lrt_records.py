@@ -26,6 +26,7 @@ from lrkit.study.hybrid_modes import both_ways
 from lrkit.study.latency import latency
 from lrkit.study.latent_controls import controls
 from lrkit.study.pass_at_k import samples, table
+from lrkit.study.recording import write_rows
 from lrkit.study.scoreboard import COSTS, evaluate
 
 WORDED = {"trained words": TRAINED, "other words": OTHER}
@@ -43,10 +44,7 @@ def problems_of(settings: LatentSettings, split: str) -> list[Question]:
 
 def keep(rows: pd.DataFrame, stem: Path, what: str, columns: Sequence[str]) -> None:
     """Write some columns to `<stem><what>.csv`."""
-    file = stem.with_name(f"{stem.name}{what}.csv")
-    rows[list(columns)].to_csv(
-        file, index=False, float_format="%.5g", lineterminator="\n"
-    )
+    write_rows(rows[list(columns)], stem.with_name(f"{stem.name}{what}.csv"))
 
 
 def answers(
