@@ -72,12 +72,12 @@ class Memory:
 
     def __str__(self) -> str:
         lines = [
-            f"{f.name:>12}  {self._said(getattr(self, f.name))}" for f in fields(self)
+            f"{f.name:>12}  {self.said(getattr(self, f.name))}" for f in fields(self)
         ]
-        return "\n".join([*lines, f"{'total':>12}  {self._said(self.total)}"])
+        return "\n".join([*lines, f"{'total':>12}  {self.said(self.total)}"])
 
     @staticmethod
-    def _said(n: int) -> str:
+    def said(n: int) -> str:
         return f"{n / 2**30:8.2f} GiB" if n >= 2**27 else f"{n / 2**20:8.2f} MiB"
 
 
@@ -225,7 +225,7 @@ def main() -> None:
         other = dataclasses.replace(settings, **changes)
         if other != settings:
             total = estimate(config, other, args.tokens).total
-            print(f"{said:>28}  {Memory._said(total)}")
+            print(f"{said:>28}  {Memory.said(total)}")
 
 
 if __name__ == "__main__":

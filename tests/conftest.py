@@ -5,6 +5,7 @@ import os
 
 import pytest
 from fault_server import big_model, client, first, messages, rows, server  # noqa: F401
+from labelling_store import store  # noqa: F401
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # On every machine the tests compute the same: on the CPU, unless told otherwise.

@@ -15,7 +15,7 @@ from lrkit.study import (
     lrt_arms,
     redundancy_arms,
 )
-from lrkit.study.claims import evidence
+from lrkit.study.claims import evidence, evidence_answer
 from lrkit.study.claims.claim import (
     COLUMNS,
     NOT_RECORDED,
@@ -118,9 +118,9 @@ def test_claims_name_arms_that_their_studies_have():
 @pytest.fixture
 def records(tmp_path, monkeypatch):
     """An empty folder of results."""
-    for module in (evidence, latent_arms, answer_arms, fragility, redundancy_arms):
+    readers = (evidence, evidence_answer, evidence.adaptive_tables, redundancy_arms)
+    for module in (*readers, latent_arms, answer_arms, fragility):
         monkeypatch.setattr(module, "results_dir", lambda: tmp_path)
-    monkeypatch.setattr(evidence.adaptive_tables, "results_dir", lambda: tmp_path)
     return tmp_path
 
 
@@ -215,9 +215,9 @@ def test_the_surer_half_is_compared_with_the_other(monkeypatch):
          "id": list(range(n)) * 2, "label": "yes",
          "p_yes": np.tile(np.r_[[0.9] * (n // 2), [0.4] * (n // 2)], 2)}
     )  # fmt: skip
-    monkeypatch.setattr(evidence, "_predictions", lambda folder: part)
-    monkeypatch.setattr(evidence, "_pairs", lambda: None)
-    found = evidence.surer_is_righter("x")()
+    monkeypatch.setattr(evidence_answer, "_predictions", lambda folder: part)
+    monkeypatch.setattr(evidence_answer, "_pairs", lambda: None)
+    found = evidence_answer.surer_is_righter("x")()
     assert (found.effect.value, found.runs) == (1.0, 2)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from lrkit.study.claims.claim import Claim
-from lrkit.study.claims.evidence import (
+from lrkit.study.claims.evidence_answer import (
     labels,
     one_token_over_chain,
     probed,
@@ -65,12 +65,14 @@ CLAIMS = (
     ),
     _claim(
         "Results", "100 times the speed (by its latencies 25), row by row",
-        "one token over a chain of 128 tokens, rows alone, random model of 100 M",
+        "one token over a chain of 128 tokens, rows alone, random model of 100 M; "
+        "from the least to the most of its repeats",
         "03", one_token_over_chain(128, "alone"), bound=25.0, unit="times",
     ),
     _claim(
         "Results", "the same, where the chain is batched, too",
-        "one token over a chain of 128 tokens in the same batch",
+        "one token over a chain of 128 tokens in the same batch; from the least to the "
+        "most of its repeats",
         "03", one_token_over_chain(128, "same batch"), bound=25.0, unit="times",
     ),
 )  # fmt: skip

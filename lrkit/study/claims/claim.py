@@ -17,6 +17,8 @@ SOURCES = {
     2: "Latent Reasoning Tuning (LRT)",
     3: "Latent Reasoning in LLMs as a Vocabulary-Space Superposition (2510.15522)",
     4: "Learning When to Stop (2511.21581)",
+    5: "Of the methods that these build on",
+    6: "Of this workbook",
 }
 COLUMNS = [
     "source", "where", "claim", "verdict", "effect", "low", "high", "unit", "wanted",

@@ -1,21 +1,18 @@
-"""Evidence for claims, read from the recorded runs; None where a run is missing."""
+"""Evidence for claims on the latent half, read from its recorded runs; None where a run
+is missing. That of the answer half stands in `evidence_answer`."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from functools import cache, partial, wraps
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from lrkit.data import conversations
 from lrkit.paths import results_dir
 from lrkit.profiles import load_profile
 from lrkit.study import (
     adaptive_tables,
-    answer_arms,
     fragility,
     graph_arms,
     latent_arms,
@@ -25,7 +22,7 @@ from lrkit.study.breadth import breadth
 from lrkit.study.claims.claim import Evidence
 from lrkit.study.redundancy.curves import by_question
 from lrkit.study.scoreboard import matrix
-from lrkit.study.stats import Estimate, mean_estimate, paired_difference
+from lrkit.study.stats import Estimate, paired_difference
 
 Reader = Callable[[], Evidence | None]
 
@@ -52,7 +49,13 @@ def answers(folder: str, split: str = "test") -> dict[str, pd.DataFrame]:
     return _answers(folder, split, file.stat().st_mtime) if file.is_file() else {}
 
 
-def _difference(a: np.ndarray, b: np.ndarray, clusters=None) -> Evidence:
+def difference(a: np.ndarray, b: np.ndarray, clusters=None) -> Evidence:
+    """Mean of [random seeds, questions] `a` minus that of `b`, paired over questions.
+
+    Args:
+        a, b: of the same questions.
+        clusters: of the questions, resampled together; None: each is its own.
+    """
     return Evidence(paired_difference(a, b, clusters), min(len(a), len(b)))
 
 
@@ -82,7 +85,7 @@ def accuracy(
         other: study of `b`; "" the same.
     """
     both = _both(a, b, folder, other or folder, split)
-    return _difference(*both) if both else None
+    return difference(*both) if both else None
 
 
 @lazily
@@ -117,7 +120,7 @@ def found_words(arm: str, k: int) -> Evidence | None:
     part = rows[(rows["arm"] == arm) & (rows["k"] == k)]
     if part.empty:
         return None
-    return _difference(matrix(part, "found"), matrix(part, "shuffled"))
+    return difference(matrix(part, "found"), matrix(part, "shuffled"))
 
 
 @lazily
@@ -132,7 +135,7 @@ def frontier(a: str, b: str) -> Evidence | None:
         shares.setdefault(arm, []).append(found.to_numpy())
     if a not in shares or b not in shares:
         return None
-    return _difference(np.stack(shares[a]), np.stack(shares[b]))
+    return difference(np.stack(shares[a]), np.stack(shares[b]))
 
 
 # --- short runs of CODI ---------------------------------------------------------------
@@ -166,7 +169,7 @@ def adaptive_accuracy(a: str, b: str) -> Evidence | None:
     arms = adaptive_tables.recorded("test")
     if a not in arms or b not in arms:
         return None
-    return _difference(matrix(arms[a]), matrix(arms[b]))
+    return difference(matrix(arms[a]), matrix(arms[b]))
 
 
 @lazily
@@ -215,7 +218,7 @@ def adaptive_control(arm: str, control: str) -> Evidence | None:
     if arm not in arms:
         return None
     part = dict(list(arms[arm].groupby("control")))
-    return _difference(matrix(part["head"]), matrix(part[control]))
+    return difference(matrix(part["head"]), matrix(part[control]))
 
 
 # --- redundant chains -----------------------------------------------------------------
@@ -231,65 +234,4 @@ def damaged(
         if rows.empty:
             return None
         found.append(by_question(rows[(rows["kind"] == what) & (rows["p"] == share)]))
-    return _difference(*found)
-
-
-# --- the answer half ------------------------------------------------------------------
-@cache
-def _predictions(folder: Path) -> pd.DataFrame:
-    return answer_arms.recorded()[1]
-
-
-def _pairs() -> list[str]:
-    rows = conversations.gold_standard("test")
-    return rows.sort_values("id")["pair"].tolist()
-
-
-@lazily
-def labels(a: str, b: str) -> Evidence | None:
-    """Accuracy on test of arm `a` minus `b`, rows of a pair resampled together."""
-    found = _predictions(results_dir())
-    right = [answer_arms.correctness(found, arm, "test") for arm in (a, b)]
-    return _difference(*right, _pairs())
-
-
-@lazily
-def probed(a: str, b: str) -> Evidence | None:
-    """How often the kind of evidence is read at the answer: arm `a` minus `b`."""
-    found = _predictions(results_dir())
-    found = found[(found["set"] == "test")].dropna(subset=["probe"])
-    hits = [
-        found[found["arm"] == arm].pivot(index="seed", columns="id", values="probe")
-        for arm in (a, b)
-    ]
-    return _difference(*(table.to_numpy(float) for table in hits), _pairs())
-
-
-@lazily
-def surer_is_righter(arm: str) -> Evidence | None:
-    """Accuracy of the surer half of the answers on test, minus that of the other."""
-    found = _predictions(results_dir())
-    part = found[(found["arm"] == arm) & (found["set"] == "test")]
-    sure = np.maximum(part["p_yes"], 1 - part["p_yes"])
-    place = sure.groupby(part["seed"]).rank(method="first", pct=True)
-    right = ((part["p_yes"] > 0.5) == (part["label"] == "yes")).astype(float)
-    # Twice the right ones with a sign: its mean is the difference of the halves.
-    signed = part.assign(x=2 * right * np.where(place > 0.5, 1, -1))
-    table = signed.pivot(index="seed", columns="id", values="x").to_numpy(float)
-    return Evidence(mean_estimate(table, _pairs()), len(table))
-
-
-@lazily
-def one_token_over_chain(tokens: int, batch: str) -> Evidence | None:
-    """How many times as many rows a second one token answers as a chain does, on the
-    largest model of the bench; the interval goes from the least to the most of its
-    repeats."""
-    file = results_dir() / "bench_one_token.json"
-    if not file.is_file():
-        return None
-    cases = [c for c in json.loads(file.read_text())["cases"] if "skipped" not in c]
-    for row in cases[-1]["by_chain_length"]:
-        if (row["tokens"], row["batch"]) == (tokens, batch):
-            spread = Estimate(row["median"], row["min"], row["max"], 1)
-            return Evidence(spread, 1)
-    return None
+    return difference(*found)

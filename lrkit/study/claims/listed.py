@@ -6,5 +6,5 @@ from lrkit.study.claims import answer, codi, latent_sft, lrt, stopping
 
 CLAIMS = (
     *answer.CLAIMS, *lrt.REDUNDANCY, *lrt.NETWORK, *latent_sft.CLAIMS,
-    *codi.CLAIMS, *codi.RELATIVES, *stopping.CLAIMS,
+    *codi.CLAIMS, *stopping.CLAIMS, *codi.RELATIVES, *codi.OURS, *stopping.OURS,
 )  # fmt: skip
