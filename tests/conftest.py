@@ -4,6 +4,7 @@ import json
 import os
 
 import pytest
+from classifier_models import each_model, gpt, llama, llama_4bit  # noqa: F401
 from fault_server import big_model, client, first, messages, rows, server  # noqa: F401
 from labelling_store import store  # noqa: F401
 
@@ -125,3 +126,11 @@ def tiny_base(chatml, tmp_path, monkeypatch):
     chatml.save_pretrained(tmp_path / "base")
     monkeypatch.setattr("lrkit.cache.build_dir", lambda: tmp_path / "build")
     return str(tmp_path / "base")
+
+
+@pytest.fixture
+def settings(tiny_llama):
+    """Settings for a few steps of training; many files have others of their own."""
+    from sft_runs import tiny_settings
+
+    return tiny_settings(tiny_llama)
