@@ -30,7 +30,7 @@ from transformers import (
 
 from lrkit.paths import root
 
-EMBEDDED = ("talk", "think-narrow", "think-wide")
+EMBEDDED = ("talk", "think-graphs", "think-narrow", "think-wide")
 MEBIBYTE = 2**20
 
 
