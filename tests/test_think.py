@@ -3,21 +3,27 @@
 import json
 import random
 from dataclasses import replace
-from itertools import islice
+from itertools import islice, pairwise
 
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from lrkit.data import word_problems
 from lrkit.data.chains import in_brackets, step_value
-from lrkit.data.graphs import CONCEPTS
+from lrkit.data.graphs import CONCEPTS, EDGE
 from lrkit.data.problems import TASKS, part_of
 from lrkit.latent.chain_rows import CUE, ChainRows
 from lrkit.latent.slots import SlotModel
 from lrkit.models import load_model, load_tokenizer
 from lrkit.paths import root
 from lrkit.pretrain import think
-from lrkit.pretrain.think import NUMBERS, SHAPES, build, pretraining_problems
+from lrkit.pretrain.think import (
+    NUMBERS,
+    SHAPES,
+    build,
+    pretraining_problems,
+    with_walks,
+)
 from lrkit.profiles import load_profile
 
 
@@ -97,6 +103,21 @@ def test_graphs_have_a_tokenizer_of_their_own_words_and_chains_in_both_forms():
         ]
         assert answer.removesuffix(tokenizer.eos_token).strip() == p.answer
         assert p.answer == step_value(p.steps[-1])
+
+
+def test_walks_are_edges_of_the_graph_and_go_on_where_they_can():
+    for p in islice(pretraining_problems(("small graphs",)), 40):
+        walked = with_walks(p)
+        assert walked == with_walks(p) and len(walked.steps) == 12
+        assert walked.question == p.question
+        facts = set(p.question.split("Is ")[0].strip().replace(". ", ".|").split("|"))
+        assert set(walked.steps) <= facts
+        starts = {EDGE.fullmatch(f)[1] for f in facts}
+        ends = [EDGE.fullmatch(step).groups() for step in walked.steps]
+        for (_, at), (then, _) in pairwise(ends):
+            assert then == at or at not in starts
+        assert walked.answer == ends[-1][1]
+    assert len({with_walks(replace(p, id=str(n))).steps for n in range(5)}) > 1
 
 
 def test_a_task_that_is_named_twice_is_read_twice_as_often_and_no_problem_twice():

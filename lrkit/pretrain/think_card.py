@@ -20,6 +20,12 @@ and test is among them, however its nodes are named.""",
     },
 }
 
+# What a run read whose rows were as dense as can be.
+DENSE = {
+    "numbers": '; questions without their stories, such as "12, + 5, * 3 = ?"',
+    "graphs": "; random walks of 12 edges in place of the chain",
+}
+
 
 def run_line(number: int, reading: dict) -> str:
     """What one run read, as an item of a list."""
@@ -29,7 +35,8 @@ def run_line(number: int, reading: dict) -> str:
     what = tasks[0] if len(shares) == 1 else said
     extra = ""
     if reading["bare"]:
-        extra += '; questions without their stories, such as "12, + 5, * 3 = ?"'
+        graphs = all("graphs" in task for task in tasks)
+        extra += DENSE["graphs" if graphs else "numbers"]
     if reading["whole"]:
         extra += f"; {100 * reading['whole']:.0f} % of the rows without any bracket"
     return f"{number}. {reading['rows']:,} rows: {what}{extra}"
