@@ -90,7 +90,7 @@ ARMS: dict[str, LgrArm] = {
     **{name: LgrArm(name) for name in BASELINES if name != "CoT"},
     **{
         f"{name}, writer of {layers} x {width}": replace(arm, small=(layers, width))
-        for layers, width in ((1, 128), (2, 64))
+        for layers, width in ((1, 48), (1, 128), (2, 64))
         for name, arm in (
             ("writer alone", LgrArm("CoT")),
             ("guided", LgrArm()),
