@@ -111,15 +111,7 @@ def cluster_scores(
         ValueError: for a single label, or too few vectors.
     """
     labels = np.asarray(labels)
-    if len(np.unique(labels)) < 2 or len(labels) <= neighbours:
-        raise ValueError(
-            f"two labels and more than {neighbours} vectors are needed, not "
-            f"{len(np.unique(labels))} and {len(labels)}."
-        )
-    distance = pairwise_distances(np.asarray(vectors, float), metric=metric)
-    np.fill_diagonal(distance, np.inf)
-    near = np.argpartition(distance, neighbours - 1, axis=1)[:, :neighbours]
-    np.fill_diagonal(distance, 0.0)
+    distance, near = _nearest(vectors, labels, neighbours, metric)
     rng = np.random.default_rng(seed)
     scores = {
         "silhouette": lambda dealt: silhouette_score(
@@ -131,6 +123,52 @@ def cluster_scores(
         name: _against(score, labels, permutations, rng)
         for name, score in scores.items()
     }
+
+
+def _nearest(
+    vectors: np.ndarray, labels: np.ndarray, neighbours: int, metric: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Distances [n, n], and of each vector its nearest others [n, neighbours]."""
+    if len(np.unique(labels)) < 2 or len(labels) <= neighbours:
+        raise ValueError(
+            f"two labels and more than {neighbours} vectors are needed, not "
+            f"{len(np.unique(labels))} and {len(labels)}."
+        )
+    distance = pairwise_distances(np.asarray(vectors, float), metric=metric)
+    np.fill_diagonal(distance, np.inf)
+    near = np.argpartition(distance, neighbours - 1, axis=1)[:, :neighbours]
+    np.fill_diagonal(distance, 0.0)
+    return distance, near
+
+
+def purities(
+    vectors: np.ndarray,
+    labels: Sequence[str],
+    neighbours: int = 10,
+    permutations: int = 200,
+    metric: str = "euclidean",
+    seed: int = 0,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Purity of each vector by itself, for intervals over questions.
+
+    Args:
+        vectors, labels, neighbours, permutations, metric, seed: see `cluster_scores`.
+
+    Returns:
+        [n] share of a vector's neighbours that have its label; and [n] the mean of
+        that share over permutations of the labels.
+
+    Raises:
+        ValueError: see `cluster_scores`.
+    """
+    labels = np.asarray(labels)
+    _, near = _nearest(vectors, labels, neighbours, metric)
+    rng = np.random.default_rng(seed)
+    dealt = np.zeros(len(labels))
+    for _ in range(permutations):
+        others = rng.permutation(labels)
+        dealt += (others[near] == others[:, None]).mean(1)
+    return (labels[near] == labels[:, None]).mean(1), dealt / permutations
 
 
 def cluster_table(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from lrkit.study.claims import answer, codi, latent_sft, lrt, stopping
+from lrkit.study.claims import answer, codi, latent_sft, lrt, stopping, vectors
 
 CLAIMS = (
     *answer.CLAIMS, *lrt.REDUNDANCY, *lrt.NETWORK, *latent_sft.CLAIMS,
+    *vectors.CLAIMS,
     *codi.CLAIMS, *stopping.CLAIMS, *codi.RELATIVES, *codi.OURS, *stopping.OURS,
 )  # fmt: skip
