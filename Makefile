@@ -90,6 +90,7 @@ study: $(READY) ## Record the long runs with several random seeds in results/ (r
 	$(PY) -m lrkit.study.redundancy_arms
 	$(PY) -m lrkit.study.lrt_arms
 	$(PY) -m lrkit.study.latent_sft_arms
+	$(PY) -m lrkit.study.lgr_arms
 	$(PY) -m lrkit.study.vector_arms
 	$(PY) -m lrkit.study.claims
 

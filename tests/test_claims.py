@@ -12,6 +12,7 @@ from lrkit.study import (
     graph_arms,
     latent_arms,
     latent_sft_arms,
+    lgr_arms,
     lrt_arms,
     redundancy_arms,
 )
@@ -28,6 +29,7 @@ from lrkit.study.claims.claim import (
     table,
 )
 from lrkit.study.claims.listed import CLAIMS
+from lrkit.study.guidance_controls import GUIDANCE_CHANGES
 from lrkit.study.stats import Estimate
 
 
@@ -88,7 +90,7 @@ def test_claims_name_arms_that_their_studies_have():
         "latent_arms": latent_arms.ARMS, "graph_arms": graph_arms.METHODS,
         "lrt_arms": lrt_arms.ARMS, "latent_sft_arms": latent_sft_arms.ARMS,
         "adaptive_arms": adaptive_arms.ARMS, "fragility": fragility.ARMS,
-        "redundancy_arms": redundancy_arms.ARMS,
+        "redundancy_arms": redundancy_arms.ARMS, "lgr_arms": lgr_arms.ARMS,
     }  # fmt: skip
     seen = set()
     for c in CLAIMS:
@@ -99,6 +101,12 @@ def test_claims_name_arms_that_their_studies_have():
         if name == "accuracy":
             first = others.get("folder", "latent_arms")
             folders = (first, others.get("other") or first)
+        elif name == "shorter":
+            named = ("folder", "other")
+            folders = [others.get(k) or args[i] for i, k in enumerate(named, 2)]
+        elif name == "guidance_control":
+            assert args[1] in GUIDANCE_CHANGES
+            args, folders = args[:1], ("lgr_arms",)
         elif name == "short_runs":
             args, folders = [a for a in args[1:] if a], ("fragility",) * 2
         elif name.startswith("adaptive"):
@@ -111,7 +119,7 @@ def test_claims_name_arms_that_their_studies_have():
         seen.add(name)
         for arm, folder in zip(args[:2], folders, strict=False):
             assert arm in studies[folder], (c.says, arm)
-    assert len(seen) == 8
+    assert len(seen) == 10
 
 
 # --- evidence from records ------------------------------------------------------------
@@ -126,7 +134,7 @@ def records(tmp_path, monkeypatch):
 
 def test_without_records_there_is_no_evidence(records):
     for c in CLAIMS:
-        if c.notebook in ("06", "07", "08", "09", "10", "11"):
+        if c.notebook in ("06", "07", "08", "09", "10", "11", "12"):
             assert c.evidence is None or c.evidence() is None
 
 
@@ -160,6 +168,9 @@ def test_arms_of_two_studies_meet_on_the_questions_of_both(records):
     ratio = evidence.shorter("arm", "arm", "one", "two")()
     assert ratio.effect.value == ratio.effect.low == 14 / 6
     assert evidence.shorter("arm", "none", "one", "two")() is None
+    written = evidence.shorter("arm", "arm", "one", "two", costs=("text_tokens",))()
+    assert written.effect.value == 12 / 4
+    assert evidence.shorter("arm", "arm", "one", "two", "longer")() is None
 
 
 def test_words_are_found_beside_those_of_other_questions(records):
@@ -177,18 +188,36 @@ def test_words_are_found_beside_those_of_other_questions(records):
     assert evidence.found_words("y", 1)() is None
 
 
+def test_guidance_is_held_against_its_controls(records):
+    folder = records / lgr_arms.FOLDER
+    folder.mkdir()
+    runs = pd.DataFrame({"arm": ["writer alone", "guided"], "seed": 0})
+    runs.to_csv(records / lgr_arms.TABLE, index=False)
+    assert evidence.guidance_control("guided", "zeroed")() is None
+    pd.DataFrame(
+        {"id": list("abcd") * 2, "control": ["own"] * 4 + ["zeroed"] * 4,
+         "answer": "1", "correct": [1, 1, 1, 0, 1, 0, 0, 0]}
+    ).to_csv(folder / "guided-0-controls.csv", index=False)  # fmt: skip
+    found = evidence.guidance_control("guided", "zeroed")()
+    assert (found.effect.value, found.effect.n, found.runs) == (0.5, 4, 1)
+    assert evidence.guidance_control("guided", "shuffled")() is None
+    assert evidence.guidance_control("writer alone", "zeroed")() is None
+
+
 def test_short_runs_are_paired_by_random_seed(records):
     runs = pd.DataFrame(
-        {"arm": ["a"] * 4 + ["b"] * 3, "seed": [0, 1, 2, 3, 0, 1, 2],
-         "diverged_at": [5, np.nan, 7, 9, np.nan, np.nan, np.nan],
-         "accuracy_validation": [0.5] * 4 + [0.25] * 3}
+        {"arm": ["a"] * 8 + ["b"] * 6 + ["c"] * 4,
+         "seed": [*range(8), *range(6), *range(4)],
+         "diverged_at": [5, np.nan, 7, 9, 5, np.nan, 7, 9] + [np.nan] * 10,
+         "accuracy_validation": [0.5] * 8 + [0.25] * 10}
     )  # fmt: skip
     runs.to_csv(records / fragility.TABLE, index=False)
     alone = evidence.short_runs("diverged", "a")()
-    assert (alone.effect.value, alone.runs) == (0.75, 4)
+    assert (alone.effect.value, alone.runs) == (0.75, 8)
     both = evidence.short_runs("accuracy_validation", "a", "b")()
-    assert (both.effect.value, both.effect.n) == (0.25, 3)
+    assert (both.effect.value, both.effect.n) == (0.25, 6)
     assert evidence.short_runs("diverged", "a", "none")() is None
+    assert evidence.short_runs("diverged", "c")() is None, "four are no rate"
 
 
 def test_lengths_before_and_after_are_compared_in_tokens(records):

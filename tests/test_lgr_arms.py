@@ -87,7 +87,7 @@ def test_rows_keep_what_was_written():
 @pytest.mark.parametrize(
     "arm",
     ["writer alone", "guided", "guided, blind", "guided, question unseen",
-     "thinker alone", "given chain", "MT-CoT", "KD, words", "KD, sequences"],
+     "thinker alone", "given chain", "MT-CoT", "KD, words"],
 )  # fmt: skip
 def test_a_run_leaves_all_its_parts(arm, profile, tmp_path):
     row = arms.run_one(profile, arm, 0, tmp_path)

@@ -109,9 +109,10 @@ class LgrSolver(BatchSolver):
         """Solutions of one batch, in its order."""
         began = time.perf_counter()
         self.model.eval()
-        guidance = self.guidance([row.question for row in asked])
         inputs = self.batch_of(asked)
-        inputs |= {"guidance": guidance.to(self.model.device)}
+        # Not as guidance: `generate` would have it projected again for every token.
+        written = self.written([row.question for row in asked])
+        inputs |= {"latents": written.to(self.model.device)}
         n_given = inputs["input_ids"].shape[1]
         new = self.decode(inputs)[:, n_given:].tolist()
         seconds = (time.perf_counter() - began) / len(asked)

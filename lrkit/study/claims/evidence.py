@@ -3,7 +3,7 @@ is missing. That of the answer half stands in `evidence_answer`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache, partial, wraps
 
 import numpy as np
@@ -25,6 +25,7 @@ from lrkit.study.scoreboard import matrix
 from lrkit.study.stats import Estimate, paired_difference
 
 Reader = Callable[[], Evidence | None]
+LEAST_RUNS = 5  # random seeds, where they are what is counted: fewer are no rate
 
 
 def lazily(read: Callable[..., Evidence | None]) -> Callable[..., Reader]:
@@ -89,13 +90,20 @@ def accuracy(
 
 
 @lazily
-def shorter(a: str, b: str, folder: str, other: str) -> Evidence | None:
-    """How many times as much `b` writes and thinks as `a`, the answer included, over
-    the test questions."""
-    found = [
-        _both(a, b, folder, other, "test", cost)
-        for cost in ("text_tokens", "latent_steps")
-    ]
+def shorter(
+    a: str, b: str, folder: str, other: str, split: str = "test",
+    costs: Sequence[str] = ("text_tokens", "latent_steps"),
+) -> Evidence | None:  # fmt: skip
+    """How many times as much `b` writes and thinks as `a`, the answer included.
+
+    Args:
+        a, b: arms.
+        folder: study of `a`.
+        other: study of `b`.
+        split: of the answers.
+        costs: what is counted, added up.
+    """
+    found = [_both(a, b, folder, other, split, cost) for cost in costs]
     if None in found:
         return None
     ours, theirs = (sum(pair[k].mean(0) for pair in found) for k in (0, 1))
@@ -147,6 +155,9 @@ def short_runs(column: str, a: str, b: str = "") -> Evidence | None:
         column: "diverged" (0 or 1), or one of the table.
         a: an arm.
         b: its control, paired by random seed; "" none.
+
+    Returns:
+        None as well for fewer than `LEAST_RUNS` random seeds.
     """
     file = results_dir() / fragility.TABLE
     if not file.is_file():
@@ -157,6 +168,8 @@ def short_runs(column: str, a: str, b: str = "") -> Evidence | None:
     if not {a, b or a} <= set(by_seed):
         return None
     by_seed = by_seed[[a, b or a]].dropna()
+    if len(by_seed) < LEAST_RUNS:
+        return None
     first, second = by_seed.to_numpy().T[0], by_seed.to_numpy().T[-1]
     other = second if b else np.zeros_like(first)
     return Evidence(paired_difference(first, other), len(first))
@@ -219,6 +232,23 @@ def adaptive_control(arm: str, control: str) -> Evidence | None:
         return None
     part = dict(list(arms[arm].groupby("control")))
     return difference(matrix(part["head"]), matrix(part[control]))
+
+
+# --- guidance -------------------------------------------------------------------------
+@lazily
+def guidance_control(arm: str, control: str) -> Evidence | None:
+    """Accuracy on validation of a guided arm, minus that under a control of
+    `lrkit.study.guidance_controls`."""
+    if not (results_dir() / "lgr_arms.csv").is_file():
+        return None
+    try:
+        _, rows = latent_arms.recorded("controls", "lgr_arms")
+    except ValueError:  # no guided arm has left its controls yet
+        return None
+    part = dict(list(rows[rows["arm"] == arm].groupby("control")))
+    if not {"own", control} <= set(part):
+        return None
+    return difference(matrix(part["own"]), matrix(part[control]))
 
 
 # --- redundant chains -----------------------------------------------------------------

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from lrkit.study.claims import answer, codi, latent_sft, lrt, stopping, vectors
+from lrkit.study.claims import (
+    answer,
+    codi,
+    guidance,
+    latent_sft,
+    lrt,
+    stopping,
+    vectors,
+)
 
 CLAIMS = (
-    *answer.CLAIMS, *lrt.REDUNDANCY, *lrt.NETWORK, *latent_sft.CLAIMS,
-    *vectors.CLAIMS,
-    *codi.CLAIMS, *stopping.CLAIMS, *codi.RELATIVES, *codi.OURS, *stopping.OURS,
+    *answer.CLAIMS, *guidance.CLAIMS, *vectors.CLAIMS, *lrt.REDUNDANCY, *lrt.NETWORK,
+    *latent_sft.CLAIMS, *codi.CLAIMS, *stopping.CLAIMS, *codi.RELATIVES, *codi.OURS,
+    *stopping.OURS, *guidance.OURS,
 )  # fmt: skip
