@@ -41,9 +41,14 @@ CLAIMS = (
         "Latent-6", "RL removes 52.9 % of Latent-6's tokens",
         "RL costs Latent-6 no accuracy (+0.4)",
     ),
-    *_of_rl(
-        "Latent-6-by-1", "RL removes 62.0 % of Latent-6-by-1's tokens",
-        "RL costs Latent-6-by-1 little (3.3)",
+    _claim(
+        "Table 1", "RL removes 62.0 % of Latent-6-by-1's tokens",
+        "this start does not learn clock arithmetic in 600 steps, see the table: there "
+        "is no thought to shorten",
+    ),
+    _claim(
+        "Table 1", "RL costs Latent-6-by-1 little (3.3)",
+        "nor an accuracy to lose",
     ),
     _claim(
         "Table 1", "latent reasoning beats No-CoT (by 24.9)",
