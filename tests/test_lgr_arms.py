@@ -44,6 +44,15 @@ def test_every_arm_changes_one_thing_of_the_first():
     assert systems == {"guided", "thinker", "given chain", *BASELINES}
 
 
+def test_a_key_tells_arms_and_random_seeds_apart(profile):
+    keys = {
+        arms.key_of(profile, arm, seed)
+        for arm in {str(arm): arm for arm in arms.ARMS.values()}.values()
+        for seed in (0, 1)
+    }
+    assert len(keys) == 2 * len({str(arm) for arm in arms.ARMS.values()})
+
+
 def test_a_writer_of_each_size_has_its_blind_twin_and_is_asked_alone():
     for size in {arm.small for arm in arms.ARMS.values()}:
         same = [arm for arm in arms.ARMS.values() if arm.small == size]
@@ -91,6 +100,7 @@ def test_rows_keep_what_was_written():
 )  # fmt: skip
 def test_a_run_leaves_all_its_parts(arm, profile, tmp_path):
     row = arms.run_one(profile, arm, 0, tmp_path)
+    assert row["key"] == arms.key_of(profile, arms.ARMS[arm], 0)
     folder = tmp_path / arms.FOLDER
     answers = pd.read_csv(folder / f"{slug(arm)}-0.csv", dtype={"answer": str})
     for split, part in answers.groupby("split"):

@@ -1,12 +1,15 @@
 """The recorded experiment of Latent-Guided Reasoning: does guidance help a writer?
 
 A ceiling hides everything: the embedded bases write their chains without an error. So
-the writer is a fresh network that is too small for its task (`SMALL`), which after
-training is right about as often as not, and the thinker is an embedded base that works
-the task out. `python -m lrkit.study.lgr_arms` (a part of `make study`) appends one row
-for each arm and random seed to `results/lgr_arms.csv`. Beside it lie the answers with
-their costs and the share of right equations, and for every executor the answers under
-the controls of `lrkit.study.guidance_controls`.
+the writer is a fresh network of one layer (`SMALL`) that is still learning when its
+training ends, and the thinker is an embedded base that works the task out in words.
+Such a writer learns all at once, sooner or later by luck: a single random seed of an
+arm says little.
+
+`python -m lrkit.study.lgr_arms` (a part of `make study`) appends one row for each arm
+and random seed to `results/lgr_arms.csv`. Beside it lie the answers with their costs
+and the share of right equations, and for every executor the answers under the controls
+of `lrkit.study.guidance_controls`.
 
 What guidance has to beat is not the writer alone: an executor has slots between
 question and chain, which may help whatever they hold. So one executor is trained blind,
@@ -24,20 +27,23 @@ from typing import Any
 
 import pandas as pd
 
+from lrkit.cache import fingerprint
 from lrkit.data.chains import parse_steps
 from lrkit.data.problem_sets import evaluation_problems, splits_of
 from lrkit.data.problems import Problem
 from lrkit.latent.lgr_methods import LgrSettings
 from lrkit.latent.lgr_solver import GivenChainSolver, LgrSolver
 from lrkit.latent.lgr_trained import (
+    BASELINE_CODE,
     BASELINES,
+    CODE,
     Pair,
     trained_baseline,
     trained_executor,
     trained_thinker,
 )
 from lrkit.latent.solvers import Solution, Solver
-from lrkit.latent.trained import trained
+from lrkit.latent.trained import run_key, trained
 from lrkit.profiles import Profile
 from lrkit.study.fresh_bases import fresh_base
 from lrkit.study.guidance_controls import guidance_answers
@@ -191,7 +197,16 @@ def run_one(profile: Profile, arm: str, seed: int, out: Path) -> dict:
         for part, log in logs.items()
     }
     (folder / f"{name}-loss.json").write_text(json.dumps(curve) + "\n")
-    return row
+    return row | {"key": key_of(profile, about, seed)}
+
+
+def key_of(profile: Profile, arm: LgrArm, seed: int) -> str:
+    """Fingerprint of what an arm is made from; its writer's folder is not, for that
+    lies elsewhere on every machine."""
+    pair = pair_of(profile, arm)
+    thinker = run_key(pair.large, "LGR thinker", seed)
+    made = [thinker, arm, pair.lgr, pair.small.learning_rate]
+    return fingerprint(made, (*CODE, *BASELINE_CODE))
 
 
 def main() -> None:
