@@ -192,6 +192,9 @@ def test_evidence_is_paired_over_questions_beside_its_control(records):
     assert (effect.value, effect.low, effect.high, effect.n) == (4.5, 4.4, 4.6, 90)
     assert evidence.informed(arm, 64)() is None
     assert evidence.informed(other, 128)() is None
+    assert evidence.informed(arm, 128, other)() is None
+    same = evidence.informed(arm, 128, arm)().effect
+    assert same.value == 0 and same.low == pytest.approx(effect.low - effect.high)
 
 
 # --- what a reader takes along --------------------------------------------------------

@@ -23,7 +23,7 @@ and test is among them, however its nodes are named.""",
 # What a run read whose rows were as dense as can be.
 DENSE = {
     "numbers": '; questions without their stories, such as "12, + 5, * 3 = ?"',
-    "graphs": "; random walks of 12 edges in place of the chain",
+    "graphs": "; random walks through the graph in place of the chain",
 }
 
 

@@ -16,6 +16,7 @@ from lrkit.study import (
     fragility,
     graph_arms,
     latent_arms,
+    lgr_arms,
     redundancy_arms,
 )
 from lrkit.study.breadth import breadth
@@ -239,10 +240,10 @@ def adaptive_control(arm: str, control: str) -> Evidence | None:
 def guidance_control(arm: str, control: str) -> Evidence | None:
     """Accuracy on validation of a guided arm, minus that under a control of
     `lrkit.study.guidance_controls`."""
-    if not (results_dir() / "lgr_arms.csv").is_file():
+    if not (results_dir() / lgr_arms.TABLE).is_file():
         return None
     try:
-        _, rows = latent_arms.recorded("controls", "lgr_arms")
+        _, rows = latent_arms.recorded("controls", lgr_arms.FOLDER)
     except ValueError:  # no guided arm has left its controls yet
         return None
     part = dict(list(rows[rows["arm"] == arm].groupby("control")))

@@ -59,9 +59,8 @@ def purer(arm: str, label: str, other: str = "") -> Evidence | None:
     return difference(matrix(parts[0], "purity"), matrix(parts[1], column))
 
 
-@lazily
-def informed(arm: str, batch: int) -> Evidence | None:
-    """InfoNCE in nats, a mean over random seeds within the widest of their ends."""
+def _nats(arm: str, batch: int) -> Evidence | None:
+    """InfoNCE of an arm, a mean over random seeds within the widest of their ends."""
     rows = _rows("information").get(arm)
     if rows is None:
         return None
@@ -71,3 +70,18 @@ def informed(arm: str, batch: int) -> Evidence | None:
     value, low, high = found["value"].mean(), found["low"].min(), found["high"].max()
     estimate = Estimate(float(value), float(low), float(high), int(found["n"].min()))
     return Evidence(estimate, int(np.unique(found["seed"]).size))
+
+
+@lazily
+def informed(arm: str, batch: int, other: str = "") -> Evidence | None:
+    """InfoNCE in nats of an arm, less that of another; "": less nothing. The interval
+    of a difference goes from end to end of both."""
+    ours = _nats(arm, batch)
+    if ours is None or not other:
+        return ours
+    theirs = _nats(other, batch)
+    if theirs is None:
+        return None
+    a, b = ours.effect, theirs.effect
+    less = Estimate(a.value - b.value, a.low - b.high, a.high - b.low, min(a.n, b.n))
+    return Evidence(less, min(ours.runs, theirs.runs))

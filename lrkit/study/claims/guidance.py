@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from functools import partial
 
+from lrkit.study import lgr_arms
 from lrkit.study.claims.claim import Claim
 from lrkit.study.claims.evidence import accuracy, guidance_control, shorter
 
 _claim = partial(Claim, 1, notebook="12")
 _ours = partial(Claim, 6, notebook="12")
-HERE = "lgr_arms"
+HERE = lgr_arms.FOLDER
 _gain = partial(accuracy, folder=HERE)
 _shorter = partial(shorter, folder=HERE, other=HERE, costs=("text_tokens",))
 GUIDED, ALONE, BLIND = "guided", "writer alone", "guided, blind"

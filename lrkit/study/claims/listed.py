@@ -15,5 +15,5 @@ from lrkit.study.claims import (
 CLAIMS = (
     *answer.CLAIMS, *guidance.CLAIMS, *vectors.CLAIMS, *lrt.REDUNDANCY, *lrt.NETWORK,
     *latent_sft.CLAIMS, *codi.CLAIMS, *stopping.CLAIMS, *codi.RELATIVES, *codi.OURS,
-    *stopping.OURS, *guidance.OURS,
+    *stopping.OURS, *guidance.OURS, *vectors.OURS,
 )  # fmt: skip

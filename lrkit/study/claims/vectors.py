@@ -76,3 +76,14 @@ CLAIMS = (
         "whatever is trained",
     ),
 )  # fmt: skip
+
+# Whatever is computed from a question has nats of its chain, thought or not.
+OURS = (
+    Claim(
+        6, "beside the method", "guidance holds more nats than a question not thought "
+        "about",
+        "InfoNCE with batches of 128, guidance minus the last state of the question in "
+        "the base as it comes",
+        "13", informed(THINKER, 128, BASE_STATE), unit="nats",
+    ),
+)  # fmt: skip
